@@ -1,0 +1,1 @@
+"""Offset-based MIME scanner and the IMAP renderings of a message."""

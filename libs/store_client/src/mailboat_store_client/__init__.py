@@ -1,0 +1,1 @@
+"""The store's ports, their HTTP implementation and an in-memory fake."""

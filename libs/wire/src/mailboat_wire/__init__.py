@@ -1,0 +1,1 @@
+"""Sans-IO wire protocols: IMAP, POP3, SMTP, SASL."""

@@ -1,0 +1,1 @@
+"""Mailboat's outbound delivery worker."""

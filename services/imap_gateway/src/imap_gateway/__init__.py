@@ -1,0 +1,1 @@
+"""Mailboat's IMAP gateway."""

@@ -1,0 +1,1 @@
+"""Mailboat's POP3 gateway."""

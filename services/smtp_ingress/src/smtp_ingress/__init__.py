@@ -1,0 +1,1 @@
+"""Mailboat's SMTP reception and submission."""

@@ -1,0 +1,1 @@
+"""Mailboat's storage authority: REST, internal calls and the worker role."""
