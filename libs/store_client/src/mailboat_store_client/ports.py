@@ -81,7 +81,7 @@ class MailboxWrite(Protocol):
     """Mutations; each is committed on a majority before it returns."""
 
     async def create(self, account_id: AccountId, name: str, *, key: bytes, special_use: SpecialUse | None = None) -> MailboxHead:
-        """Create a mailbox and its missing parents. Refused EXISTS, BAD_NAME, LIMIT."""
+        """Create a mailbox and its missing parents. Refused MAILBOX_EXISTS, BAD_NAME, LIMIT."""
 
     async def rename(self, account_id: AccountId, name: str, new_name: str, *, key: bytes) -> None:
         """Rename with all children; of INBOX: create `new_name` and move everything there (RFC 9051 6.3.6)."""

@@ -28,6 +28,11 @@ class ErrorCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_CODE_IN_USE: _ClassVar[ErrorCode]
     ERROR_CODE_NO_ACCOUNT: _ClassVar[ErrorCode]
     ERROR_CODE_STORAGE_FULL: _ClassVar[ErrorCode]
+    ERROR_CODE_INVALID: _ClassVar[ErrorCode]
+    ERROR_CODE_NOT_PERMITTED: _ClassVar[ErrorCode]
+    ERROR_CODE_CONFLICT: _ClassVar[ErrorCode]
+    ERROR_CODE_ALREADY_EXISTS: _ClassVar[ErrorCode]
+    ERROR_CODE_NOT_FOUND: _ClassVar[ErrorCode]
 ERROR_CODE_UNSPECIFIED: ErrorCode
 ERROR_CODE_INTERNAL: ErrorCode
 ERROR_CODE_UNAVAILABLE: ErrorCode
@@ -47,6 +52,11 @@ ERROR_CODE_NO_MESSAGE: ErrorCode
 ERROR_CODE_IN_USE: ErrorCode
 ERROR_CODE_NO_ACCOUNT: ErrorCode
 ERROR_CODE_STORAGE_FULL: ErrorCode
+ERROR_CODE_INVALID: ErrorCode
+ERROR_CODE_NOT_PERMITTED: ErrorCode
+ERROR_CODE_CONFLICT: ErrorCode
+ERROR_CODE_ALREADY_EXISTS: ErrorCode
+ERROR_CODE_NOT_FOUND: ErrorCode
 
 class ErrorDetail(_message.Message):
     __slots__ = ("code", "public_text", "private_text")
