@@ -24,8 +24,8 @@ from .types import (
     BodyId,
     BodyInfo,
     CopyResult,
-    Delta,
     DeliverResult,
+    Delta,
     Envelope,
     FlagMode,
     MailboxChanges,
@@ -43,10 +43,16 @@ class Directory(Protocol):
     """Who is who."""
 
     async def resolve(self, addresses: Sequence[str]) -> list[Resolution]:
-        """Answer for each address, in order. Plus-tags are split here (RFC 5233); postmaster and abuse always resolve."""
+        """Answer for each address, in order.
+
+        Plus-tags are split here (RFC 5233); postmaster and abuse always resolve.
+        """
 
     async def authenticate(self, login: str, password: str, *, protocol: str, client: str) -> AuthResult:
-        """Check a password (any of the account's addresses as login). `client` is the true client address, for throttling."""
+        """Check a password (any of the account's addresses as login).
+
+        `client` is the true client address, for throttling.
+        """
 
     async def owns(self, account_id: AccountId, addresses: Sequence[str]) -> list[bool]:
         """Whether the account may use each address as sender (its own address, with any plus-tag, and its aliases)."""
@@ -62,37 +68,55 @@ class MailboxRead(Protocol):
         """One mailbox by name (INBOX in any case). Refused NO_MAILBOX if there is none."""
 
     async def changes(self, account_id: AccountId, mailbox_id: MailboxId, since: int) -> MailboxChanges:
-        """Everything after modseq `since`; 0 loads the whole mailbox (`vanished` is then empty). Refused NO_MAILBOX once deleted."""
+        """Everything after modseq `since`; 0 loads the whole mailbox (`vanished` is then empty).
+
+        Refused NO_MAILBOX once deleted.
+        """
 
     async def poll(self, wanted: Sequence[tuple[AccountId, MailboxId, int]]) -> list[tuple[MailboxId, int]]:
-        """Of the (account, mailbox, known modseq) asked for: those whose highest_modseq is higher, with it; -1 for a deleted mailbox."""
+        """Of the (account, mailbox, known modseq) asked for: those whose highest_modseq is higher, with it; -1 for
+        a deleted mailbox.
+        """
 
-    async def body_infos(self, account_id: AccountId, body_ids: Sequence[BodyId], fields: BodyField) -> list[BodyInfo | None]:
+    async def body_infos(
+        self, account_id: AccountId, body_ids: Sequence[BodyId], fields: BodyField
+    ) -> list[BodyInfo | None]:
         """Rendered fields of up to 1,000 bodies, in order; None for one that is gone."""
 
     async def contents(self, account_id: AccountId, body_ids: Sequence[BodyId], max_bytes: int) -> list[bytes | None]:
-        """Whole messages, in order, for read-ahead: stops before the answer would pass `max_bytes` (but gives at least one); None: gone."""
+        """Whole messages, in order, for read-ahead: stops before the answer would pass `max_bytes` (but gives at
+        least one); None: gone.
+        """
 
-    def read(self, account_id: AccountId, body_id: BodyId, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+    def read(
+        self, account_id: AccountId, body_id: BodyId, offset: int = 0, length: int | None = None
+    ) -> AsyncIterator[bytes]:
         """A byte range of one message in chunks of about 64 KB. Refused NO_MESSAGE if it is gone."""
 
 
 class MailboxWrite(Protocol):
     """Mutations; each is committed on a majority before it returns."""
 
-    async def create(self, account_id: AccountId, name: str, *, key: bytes, special_use: SpecialUse | None = None) -> MailboxHead:
+    async def create(
+        self, account_id: AccountId, name: str, *, key: bytes, special_use: SpecialUse | None = None
+    ) -> MailboxHead:
         """Create a mailbox and its missing parents. Refused MAILBOX_EXISTS, BAD_NAME, LIMIT."""
 
     async def rename(self, account_id: AccountId, name: str, new_name: str, *, key: bytes) -> None:
         """Rename with all children; of INBOX: create `new_name` and move everything there (RFC 9051 6.3.6)."""
 
     async def delete(self, account_id: AccountId, name: str, *, key: bytes) -> None:
-        """Delete a mailbox; its name is free at once. Refused for INBOX (INBOX_FIXED) and for one with children (HAS_CHILDREN)."""
+        """Delete a mailbox; its name is free at once.
+
+        Refused for INBOX (INBOX_FIXED) and for one with children (HAS_CHILDREN).
+        """
 
     async def subscribe(self, account_id: AccountId, name: str, subscribed: bool, *, key: bytes) -> None:
         """Add or remove a name of the subscription list; it need not exist."""
 
-    async def append(self, account_id: AccountId, name: str, messages: Sequence[AppendMessage], *, key: bytes) -> AppendResult:
+    async def append(
+        self, account_id: AccountId, name: str, messages: Sequence[AppendMessage], *, key: bytes
+    ) -> AppendResult:
         """Append all or nothing. Refused NO_MAILBOX (TRYCREATE), OVER_QUOTA, LIMIT (keywords), TOO_BIG."""
 
     async def store_flags(
@@ -108,13 +132,30 @@ class MailboxWrite(Protocol):
     ) -> StoreResult:
         """Change flags of the UIDs that exist (others are passed over). Refused LIMIT when a keyword finds no bit."""
 
-    async def expunge(self, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int] | None, *, key: bytes, only_deleted: bool = True) -> Delta:
-        """Remove messages: of `uids` (None: all) those with \\Deleted, or all of them with only_deleted=False (POP3)."""
+    async def expunge(
+        self,
+        account_id: AccountId,
+        mailbox_id: MailboxId,
+        uids: Sequence[int] | None,
+        *,
+        key: bytes,
+        only_deleted: bool = True,
+    ) -> Delta:
+        """Remove messages: of `uids` (None: all) those with \\Deleted, or all of them with only_deleted=False
+        (POP3).
+        """
 
-    async def copy(self, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int], target: str, *, key: bytes) -> CopyResult:
-        """Copy in one transaction, keywords mapped by name, dates kept. Refused NO_MAILBOX (TRYCREATE), OVER_QUOTA, LIMIT."""
+    async def copy(
+        self, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int], target: str, *, key: bytes
+    ) -> CopyResult:
+        """Copy in one transaction, keywords mapped by name, dates kept.
 
-    async def move(self, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int], target: str, *, key: bytes) -> CopyResult:
+        Refused NO_MAILBOX (TRYCREATE), OVER_QUOTA, LIMIT.
+        """
+
+    async def move(
+        self, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int], target: str, *, key: bytes
+    ) -> CopyResult:
         """Move in one transaction over both mailboxes (RFC 6851)."""
 
     async def claim_recent(self, account_id: AccountId, mailbox_id: MailboxId) -> int:
@@ -136,11 +177,15 @@ class Delivery(Protocol):
     async def deliver(self, envelope: Envelope, content: bytes) -> DeliverResult:
         """File `content` (with our trace fields prepended) for each recipient, or keep it in an `accepted` document.
 
-        When this returns, every recipient with status FILED, ACCEPTED or DUPLICATE is committed on a majority. `envelope.trace_id` is the idempotency key.
+        When this returns, every recipient with status FILED, ACCEPTED or DUPLICATE is committed on a
+        majority. `envelope.trace_id` is the idempotency key.
         """
 
     async def confirm(self, trace_id: str) -> None:
-        """The client spoke again after our 250: the duplicate key of that transaction no longer matches. May be lost without harm."""
+        """The client spoke again after our 250: the duplicate key of that transaction no longer matches.
+
+        May be lost without harm.
+        """
 
 
 class Store(Protocol):

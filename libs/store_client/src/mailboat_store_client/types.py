@@ -157,10 +157,12 @@ class MailboxTree:
 
 @dataclass(frozen=True, slots=True)
 class MailboxChanges:
-    """Everything that happened after `since` (0: the whole mailbox), from one snapshot; `head.highest_modseq` is the new sync point.
+    """Everything that happened after `since` (0: the whole mailbox), from one snapshot; `head.highest_modseq` is
+    the new sync point.
 
     `changed` holds rows with modseq > since (new or re-flagged); `vanished` the UIDs removed after `since`, ascending.
-    Below the vanished floor `vanished` holds every UID under uid_next that isn't there (RFC 7162 3.2.10) and `floor_reached` is True.
+    Below the vanished floor `vanished` holds every UID under uid_next that isn't there (RFC 7162 3.2.10) and
+    `floor_reached` is True.
     """
 
     head: MailboxHead
@@ -172,7 +174,8 @@ class MailboxChanges:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What one mutation did to one mailbox. A view whose sync point equals `modseq_before` applies it directly, any other asks for changes.
+    """What one mutation did to one mailbox. A view whose sync point equals `modseq_before` applies it directly,
+    any other asks for changes.
 
     `changed` holds the new state of touched rows (for appended rows the whole row).
     """
@@ -238,8 +241,10 @@ class CopyResult:
 class BodyInfo:
     """What is rendered of a body at its arrival. Fields not asked for are None.
 
-    `header` is the header block with its blank line; None too if it is over 256 KB (read it by range instead: [0, header_size)).
-    `structure` is mailboat_mime's serialised Part tree. `envelope`, `bodystructure`, `body` are IMAP text, ready to send.
+    `header` is the header block with its blank line; None too if it is over 256 KB (read it by range instead: [0,
+    header_size)).
+    `structure` is mailboat_mime's serialised Part tree. `envelope`, `bodystructure`, `body` are IMAP text, ready
+    to send.
     """
 
     body_id: BodyId
@@ -277,7 +282,9 @@ class RecipientStatus(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """`address` as given; `account_id` set for LOCAL and OVER_QUOTA; `mailbox` is the plus-tag's hint (may not exist)."""
+    """`address` as given; `account_id` set for LOCAL and OVER_QUOTA; `mailbox` is the plus-tag's hint (may not
+    exist).
+    """
 
     address: str
     status: RecipientStatus
@@ -305,7 +312,10 @@ class AuthResult:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """An SMTP transaction as accepted. `reverse_path` "" is the null one. `content_sha256` is over the bytes before our Received field."""
+    """An SMTP transaction as accepted.
+
+    `reverse_path` "" is the null one. `content_sha256` is over the bytes before our Received field.
+    """
 
     trace_id: str
     reverse_path: str
@@ -362,7 +372,9 @@ class DeliverResult:
 
 @dataclass(frozen=True, slots=True)
 class MaildropLease:
-    """POP3's exclusive maildrop (RFC 1939 4): valid until `expires_at` (ms) unless renewed; `token` is needed to renew and release."""
+    """POP3's exclusive maildrop (RFC 1939 4): valid until `expires_at` (ms) unless renewed; `token` is needed
+    to renew and release.
+    """
 
     token: bytes
     expires_at: int

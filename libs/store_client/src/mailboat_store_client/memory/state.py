@@ -1,0 +1,250 @@
+"""The state that the fake's ports share, and the two ways rows come and go."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from mailboat_common.errors import Refused, RefusedCode
+from mailboat_common.ids import uuid7
+
+from .. import names
+from ..types import (
+    DELETED,
+    MAX_FLAG_WORDS,
+    SEEN,
+    AccountId,
+    BodyId,
+    Columns,
+    Delta,
+    FlagTable,
+    MailboxChanged,
+    MailboxHead,
+    MailboxId,
+    MaildropLease,
+    SpecialUse,
+)
+
+_DEFAULT_MAILBOXES: tuple[tuple[str, SpecialUse | None], ...] = (
+    ("INBOX", None),
+    ("Archive", SpecialUse.ARCHIVE),
+    ("Drafts", SpecialUse.DRAFTS),
+    ("Junk", SpecialUse.JUNK),
+    ("Sent", SpecialUse.SENT),
+    ("Trash", SpecialUse.TRASH),
+)
+
+
+@dataclass(slots=True)
+class Row:
+    uid: int
+    modseq: int
+    words: list[int]
+    body_id: BodyId
+    internal_date: int
+    save_date: int
+    size: int
+
+
+@dataclass(slots=True)
+class Mailbox:
+    mailbox_id: MailboxId
+    name: str
+    uid_validity: int
+    uid_next: int = 1
+    modseq: int = 1
+    keywords: list[str] = field(default_factory=list)
+    special_use: SpecialUse | None = None
+    first_recent: int = 1
+    rows: dict[int, Row] = field(default_factory=dict)
+    vanished: list[tuple[int, int]] = field(default_factory=list)  # (modseq, uid)
+
+    def table(self) -> FlagTable:
+        return FlagTable(tuple(self.keywords), len(self.keywords))
+
+    def with_keywords(self, flags: Iterable[str]) -> list[str]:
+        """The keyword list once `flags` have bits; Refused LIMIT if one finds none."""
+        grown = list(self.keywords)
+        for flag in flags:
+            table = FlagTable(tuple(grown))
+            if table.bit(flag) is None:
+                if flag.startswith("\\"):
+                    raise Refused(RefusedCode.INVALID, "Unknown system flag")
+                if table.full:
+                    raise Refused(RefusedCode.LIMIT, "Too many keywords in this mailbox")
+                grown.append(flag)
+        return grown
+
+    def words(self, flags: Iterable[str]) -> list[int]:
+        out = [0] * MAX_FLAG_WORDS
+        table = self.table()
+        for flag in flags:
+            bit = table.bit(flag)
+            if bit is not None:
+                out[bit[0]] |= bit[1]
+        return out
+
+
+@dataclass(slots=True)
+class Account:
+    account_id: AccountId
+    address: str
+    password: str
+    quota: int = 0
+    usage: int = 0
+    disabled: bool = False
+    tree_version: int = 1
+    last_uid_validity: int = 0
+    mailboxes: dict[MailboxId, Mailbox] = field(default_factory=dict)
+    subscribed: set[str] = field(default_factory=set)
+    bodies: dict[BodyId, bytes] = field(default_factory=dict)
+    done: dict[bytes, object] = field(default_factory=dict)
+    lease: tuple[MaildropLease, str] | None = None
+
+
+def columns(rows: Iterable[Row]) -> Columns:
+    out = Columns(flags=[array("Q") for _ in range(MAX_FLAG_WORDS)], body_ids=bytearray())
+    ids = bytearray()
+    for row in rows:
+        out.uids.append(row.uid)
+        out.modseqs.append(row.modseq)
+        for column, word in zip(out.flags, row.words, strict=True):
+            column.append(word)
+        ids += row.body_id
+        out.internal_dates.append(row.internal_date)
+        out.save_dates.append(row.save_date)
+        out.sizes.append(row.size)
+    while len(out.flags) > 1 and not any(out.flags[-1]):
+        out.flags.pop()
+    out.body_ids = bytes(ids)
+    return out
+
+
+class State:
+    """Everything the ports share. `clock` gives ms since the epoch; `publish` tells the listeners."""
+
+    def __init__(self, domains: Sequence[str] = ("example.test",), clock: Callable[[], int] | None = None) -> None:
+        self.clock = clock or (lambda: time.time_ns() // 1_000_000)
+        self.domains = set(domains)
+        self.accounts: dict[AccountId, Account] = {}
+        self.addresses: dict[str, AccountId] = {}
+        self.delivered: dict[tuple[bytes, str, str], str] = {}
+        self.available = True
+        self._listeners: list[Callable[[MailboxChanged], None]] = []
+
+    def add_account(self, address: str, password: str, quota: int = 0) -> AccountId:
+        """A new account with the default mailboxes."""
+        account = Account(AccountId(uuid7()), address.lower(), password, quota)
+        self.accounts[account.account_id] = account
+        self.addresses[account.address] = account.account_id
+        self.domains.add(account.address.rpartition("@")[2])
+        for name, special_use in _DEFAULT_MAILBOXES:
+            self.add_mailbox(account, name, special_use)
+        return account.account_id
+
+    def add_mailbox(self, account: Account, name: str, special_use: SpecialUse | None = None) -> Mailbox:
+        """A new mailbox whose uid_validity is above every earlier one of the account."""
+        account.last_uid_validity = max(self.clock() // 1000, account.last_uid_validity + 1)
+        mailbox = Mailbox(MailboxId(uuid7()), name, account.last_uid_validity, special_use=special_use)
+        account.mailboxes[mailbox.mailbox_id] = mailbox
+        account.subscribed.add(name)
+        account.tree_version += 1
+        return mailbox
+
+    def subscribe(self, listener: Callable[[MailboxChanged], None]) -> Callable[[], None]:
+        """Call `listener` after each commit; returns the function that ends it."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def account(self, account_id: AccountId) -> Account:
+        account = self.accounts.get(account_id)
+        if account is None:
+            raise Refused(RefusedCode.NO_ACCOUNT, "No such account")
+        return account
+
+    def mailbox(self, account_id: AccountId, mailbox_id: MailboxId) -> tuple[Account, Mailbox]:
+        account = self.account(account_id)
+        mailbox = account.mailboxes.get(mailbox_id)
+        if mailbox is None:
+            raise Refused(RefusedCode.NO_MAILBOX, "Mailbox doesn't exist")
+        return account, mailbox
+
+    def by_name(self, account: Account, name: str) -> Mailbox:
+        name = names.canonical(name)
+        for mailbox in account.mailboxes.values():
+            if mailbox.name == name:
+                return mailbox
+        raise Refused(RefusedCode.NO_MAILBOX, "Mailbox doesn't exist")
+
+    def head(self, account: Account, mailbox: Mailbox) -> MailboxHead:
+        rows = mailbox.rows.values()
+        return MailboxHead(
+            mailbox.mailbox_id,
+            mailbox.name,
+            mailbox.uid_validity,
+            mailbox.uid_next,
+            mailbox.modseq,
+            messages=len(rows),
+            unseen=sum(not row.words[0] & SEEN for row in rows),
+            deleted=sum(bool(row.words[0] & DELETED) for row in rows),
+            size=sum(row.size for row in rows),
+            flag_table=mailbox.table(),
+            special_use=mailbox.special_use,
+            subscribed=mailbox.name in account.subscribed,
+            first_recent=mailbox.first_recent,
+        )
+
+    def add_rows(self, account: Account, mailbox: Mailbox, rows: Sequence[tuple[BodyId, list[int], int, int]]) -> Delta:
+        """Add (body, words, internal date, size) rows under one new modseq; usage grows with them."""
+        before = mailbox.modseq
+        mailbox.modseq += 1
+        added = []
+        for body_id, words, internal_date, size in rows:
+            row = Row(mailbox.uid_next, mailbox.modseq, words, body_id, internal_date, self.clock(), size)
+            mailbox.uid_next += 1
+            mailbox.rows[row.uid] = row
+            account.usage += size
+            added.append(row)
+        return self.delta(account, mailbox, before, added)
+
+    def remove_rows(self, account: Account, mailbox: Mailbox, uids: Sequence[int]) -> Delta:
+        """Take rows out under one new modseq."""
+        before = mailbox.modseq
+        if uids:
+            mailbox.modseq += 1
+        for uid in uids:
+            account.usage -= mailbox.rows.pop(uid).size
+            mailbox.vanished.append((mailbox.modseq, uid))
+        return self.delta(account, mailbox, before, (), uids)
+
+    def delta(
+        self, account: Account, mailbox: Mailbox, before: int, rows: Iterable[Row], vanished: Sequence[int] = ()
+    ) -> Delta:
+        """The mutation's outcome; news goes out if anything changed."""
+        if mailbox.modseq != before:
+            self.publish(account, mailbox)
+        return Delta(
+            mailbox.mailbox_id,
+            before,
+            mailbox.modseq,
+            mailbox.uid_next,
+            mailbox.table(),
+            columns(rows),
+            array("I", sorted(vanished)),
+        )
+
+    def publish(self, account: Account, mailbox: Mailbox, *, deleted: bool = False) -> None:
+        event = MailboxChanged(account.account_id, mailbox.mailbox_id, mailbox.modseq, self.clock(), deleted)
+        for listener in list(self._listeners):
+            listener(event)
+
+    def check_quota(self, account: Account, size: int) -> None:
+        if account.quota and account.usage + size > account.quota:
+            raise Refused(RefusedCode.OVER_QUOTA, "Quota exceeded")
+
+
+def blind(delta: Delta) -> Delta:
+    """A repeat's delta: no view's sync point matches it, so views ask for changes."""
+    return replace(delta, modseq_before=0, changed=Columns(), vanished=array("I"))
