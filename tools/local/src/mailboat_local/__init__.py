@@ -1,1 +1,1 @@
-"""The whole platform on one machine, for development, tests and the demo."""
+"""The whole platform on one machine: real MongoDB, real RabbitMQ, every service, for tests and the demo."""
