@@ -1,0 +1,60 @@
+"""What a contract test sees: one store, one fresh account, and the few things the ports don't show."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from mailboat_store_client.ports import Store
+from mailboat_store_client.types import AccountId, AppendMessage, MailboxChanged, MailboxChanges
+
+MESSAGE = (
+    b"From: Ann <ann@elsewhere.example>\r\nTo: a@example.test\r\nSubject: Hello\r\n"
+    b"Date: Mon, 02 Nov 2026 10:00:00 +0000\r\nMessage-ID: <1@elsewhere.example>\r\n\r\nHello there.\r\n"
+)
+
+
+def key() -> bytes:
+    """A fresh idempotency key."""
+    return os.urandom(16)
+
+
+_NOBODY = AccountId(b"")
+
+
+@dataclass(slots=True)
+class World:
+    """One store under test. `make_account(quota)` gives (id, address); `usage_of` reads an account's octets."""
+
+    store: Store
+    events: asyncio.Queue[MailboxChanged]
+    make_account: Callable[[int], Awaitable[tuple[AccountId, str]]]
+    usage_of: Callable[[AccountId], Awaitable[int]]
+    password: str
+    account: AccountId = _NOBODY
+    address: str = ""
+
+    async def new_account(self, quota: int = 0) -> AccountId:
+        """Another account in the same domain."""
+        return (await self.make_account(quota))[0]
+
+    async def usage(self) -> int:
+        """Octets used by the world's account."""
+        return await self.usage_of(self.account)
+
+    async def inbox(self) -> MailboxChanges:
+        """The whole INBOX."""
+        head = await self.store.read.head(self.account, "INBOX")
+        return await self.store.read.changes(self.account, head.mailbox_id, 0)
+
+    async def fill(self, mailbox: str, count: int) -> None:
+        """Append `count` messages, up to 100 a call."""
+        for start in range(0, count, 100):
+            batch = [AppendMessage(MESSAGE)] * min(100, count - start)
+            await self.store.write.append(self.account, mailbox, batch, key=key())
+
+    async def next_event(self) -> MailboxChanged:
+        """The next news; fails the test after five seconds."""
+        return await asyncio.wait_for(self.events.get(), 5)
