@@ -11,7 +11,8 @@ from dataclasses import dataclass
 class BadCommand(Exception):
     """The peer's command can't be understood or is out of bounds: answer `response()`, go on reading.
 
-    `tag` is b"*" when none could be read. `text` is public. `status` is b"BAD", or b"NO" where an RFC says so (BADCHARSET).
+    `tag` is b"*" when none could be read. `text` is public. `status` is b"BAD", or b"NO" where an RFC says so
+    (BADCHARSET).
     """
 
     def __init__(self, tag: bytes, text: bytes, *, status: bytes = b"BAD", code: bytes | None = None) -> None:
@@ -29,9 +30,11 @@ class BadCommand(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds in bytes. Use UNAUTHENTICATED, then `Limits(append=…)` after login; what is buffered stays under `buffered`.
+    """Bounds in bytes. Use UNAUTHENTICATED, then `Limits(append=…)` after login; what is buffered stays under
+    `buffered`.
 
-    line: all text of a command, literals aside.  literal: one buffered literal.  literals: all buffered literals of a command.
+    line: all text of a command, literals aside.  literal: one buffered literal.  literals: all buffered literals of a
+    command.
     append: one message of APPEND, streamed, never buffered whole (0: APPEND's literal is like any other).
     discard: how much of a refused line or non-synchronising literal is read and dropped before the connection must end.
     buffered: above this much waiting input `wants_data` is False and the transport should pause; at least line + 2.
@@ -45,7 +48,9 @@ class Limits:
     buffered: int = 128 * 1024
 
 
-UNAUTHENTICATED = Limits(line=8 * 1024, literal=4 * 1024, literals=8 * 1024, append=0, discard=64 * 1024, buffered=16 * 1024)
+UNAUTHENTICATED = Limits(
+    line=8 * 1024, literal=4 * 1024, literals=8 * 1024, append=0, discard=64 * 1024, buffered=16 * 1024
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +75,16 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class NeedContinuation:
-    """A synchronising literal of `size` bytes may come: send `+ OK` CRLF. (Not emitted for LITERAL+, nor for APPEND's message.)"""
+    """A synchronising literal of `size` bytes may come: send `+ OK` CRLF. (Not emitted for LITERAL+, nor for APPEND's
+    message.)"""
 
     size: int
 
 
 @dataclass(frozen=True, slots=True)
 class AppendFrame:
-    """APPEND up to its message literal: `parse_append(frame)`, then `accept_literal()` or `refuse_literal()` on the receiver.
+    """APPEND up to its message literal: `parse_append(frame)`, then `accept_literal()` or `refuse_literal()` on the
+    receiver.
 
     No further event comes before one of the two is called. `more`: a further message of the same command (MULTIAPPEND).
     """
@@ -100,7 +107,8 @@ class LiteralChunk:
 
 @dataclass(frozen=True, slots=True)
 class AppendEnd:
-    """The APPEND command's end after its last message: `check_append_end(end)` raises BadCommand on garbage; then commit."""
+    """The APPEND command's end after its last message: `check_append_end(end)` raises BadCommand on garbage; then
+    commit."""
 
     tag: bytes
     text: bytes

@@ -2,8 +2,8 @@
 
 RFC 9051 section 9: sequence-set, seq-range, uid-set; RFC 5182: `$`. Numbers are 1…2**32-1.
 
-Rules: a set keeps the client's ranges in order (at most MAX_RANGES); resolving sorts and joins them, so that no later code
-does work per number a client merely named: `1:4294967295` costs one range.
+Rules: a set keeps the client's ranges in order (at most MAX_RANGES); resolving sorts and joins them, so that no later
+code does work per number a client merely named: `1:4294967295` costs one range.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ MAX_NUMBER = 0xFFFFFFFF
 MAX_RANGES = 32_768
 STAR = 0  # stands for `*` in a range: no message has number 0
 
-_SET = re.compile(rb"(?:\*|[1-9][0-9]{0,9})(?::(?:\*|[1-9][0-9]{0,9}))?(?:,(?:\*|[1-9][0-9]{0,9})(?::(?:\*|[1-9][0-9]{0,9}))?)*")
+_SET = re.compile(
+    rb"(?:\*|[1-9][0-9]{0,9})(?::(?:\*|[1-9][0-9]{0,9}))?(?:,(?:\*|[1-9][0-9]{0,9})(?::(?:\*|[1-9][0-9]{0,9}))?)*"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class SequenceSet:
 
     @property
     def has_star(self) -> bool:
-        return any(low == STAR or high == STAR for low, high in self.ranges)
+        return any(STAR in (low, high) for low, high in self.ranges)
 
     @property
     def static_max(self) -> int:
@@ -57,13 +59,14 @@ class SequenceSet:
         return max((max(pair) for pair in self.ranges), default=0)
 
     def resolve(self, maximum: int) -> tuple[tuple[int, int], ...]:
-        """Sorted, disjoint, non-adjacent (low, high) ranges, `*` being `maximum` (0: an empty mailbox, where `*` is nothing).
+        """Sorted, disjoint, non-adjacent (low, high) ranges, `*` being `maximum` (0: an empty mailbox, where `*` is
+        nothing).
 
         Not clipped: numbers above `maximum` that the client named stay. `5:*` with maximum 3 is 3:5 (RFC 9051).
         """
         pairs = []
         for low, high in self.ranges:
-            if low == STAR or high == STAR:
+            if STAR in (low, high):
                 if maximum == 0:
                     continue
                 low, high = low or maximum, high or maximum  # noqa: PLW2901
@@ -109,7 +112,8 @@ def numbers(ranges: Iterable[tuple[int, int]], maximum: int) -> Iterator[int]:
 def runs(values: Sequence[int]) -> list[tuple[int, int]]:
     """The runs of consecutive numbers of strictly ascending `values`, as (low, high).
 
-    Costs O(log n) a run, not O(1) a number: within a run, value minus index is constant, so its end is found by galloping.
+    Costs O(log n) a run, not O(1) a number: within a run, value minus index is constant, so its end is found by
+    galloping.
     """
     found: list[tuple[int, int]] = []
     count = len(values)

@@ -1,11 +1,13 @@
 """What an IMAP client can ask, as frozen values: one class per command, its arguments typed.
 
-RFC 9051 section 9 (formal syntax) and RFC 3501 section 9, with LITERAL+ (7888), SASL-IR (4959), ENABLE (5161), ID (2971),
-NAMESPACE (2342), UNSELECT (3691), UIDPLUS (4315), MOVE (6851), CONDSTORE and QRESYNC (7162), ESEARCH (4731), SEARCHRES (5182),
-LIST-EXTENDED (5258), LIST-STATUS (5819), SPECIAL-USE (6154), WITHIN (5032), OBJECTID (8474), SAVEDATE (8514), BINARY (3516).
+RFC 9051 section 9 (formal syntax) and RFC 3501 section 9, with LITERAL+ (7888), SASL-IR (4959), ENABLE (5161), ID
+(2971), NAMESPACE (2342), UNSELECT (3691), UIDPLUS (4315), MOVE (6851), CONDSTORE and QRESYNC (7162), ESEARCH (4731),
+SEARCHRES (5182), LIST-EXTENDED (5258), LIST-STATUS (5819), SPECIAL-USE (6154), WITHIN (5032), OBJECTID (8474),
+SAVEDATE (8514), BINARY (3516).
 
 Rules: a value here is syntactically right and bounded; whether it is allowed now is the session's business.
-Atoms that name something (flags, items, mechanisms, capabilities) are bytes, upper case where the protocol ignores case.
+Atoms that name something (flags, items, mechanisms, capabilities) are bytes, upper case where the protocol ignores
+case.
 Mailbox names and search strings are str, decoded once by the parser.
 """
 
@@ -71,7 +73,8 @@ class StartTls(Command):
 
 @dataclass(frozen=True, slots=True)
 class Authenticate(Command):
-    """`mechanism` upper case. `initial` is the initial response still in base64 (SASL-IR), b"=" being empty; None if absent."""
+    """`mechanism` upper case. `initial` is the initial response still in base64 (SASL-IR), b"=" being empty; None if
+    absent."""
 
     name: ClassVar[bytes] = b"AUTHENTICATE"
     mechanism: bytes
@@ -132,7 +135,8 @@ class Examine(Command):
 
 @dataclass(frozen=True, slots=True)
 class Create(Command):
-    """`special_use` as in RFC 6154 5.3, canonical case (b"\\Drafts"). A trailing delimiter of the name is already dropped."""
+    """`special_use` as in RFC 6154 5.3, canonical case (b"\\Drafts"). A trailing delimiter of the name is already
+    dropped."""
 
     name: ClassVar[bytes] = b"CREATE"
     mailbox: str
@@ -187,7 +191,8 @@ class ListReturn(enum.Flag):
 class List(Command):
     """LIST, plain and extended. `status` holds the items of RETURN (STATUS (...)), upper case, empty if not asked.
 
-    `extended` says that an extended form was used: then an empty pattern is a pattern, not a question for the delimiter.
+    `extended` says that an extended form was used: then an empty pattern is a pattern, not a question for the
+    delimiter.
     """
 
     name: ClassVar[bytes] = b"LIST"
@@ -219,7 +224,8 @@ class Status(Command):
 class AppendMessage:
     """One message of APPEND. `internal_date` is aware, in UTC, None if absent. `size` in bytes as announced.
 
-    `binary`: sent as literal8 (RFC 3516); `utf8`: inside UTF8 (...) (RFC 6855). \\Recent is already dropped from `flags`.
+    `binary`: sent as literal8 (RFC 3516); `utf8`: inside UTF8 (...) (RFC 6855). \\Recent is already dropped from
+    `flags`.
     """
 
     flags: tuple[bytes, ...]
@@ -315,9 +321,9 @@ def _quote(field: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class FetchItem:
-    """A FETCH item that is one atom, upper case: b"FLAGS", b"UID", b"ENVELOPE", b"BODYSTRUCTURE", b"BODY" (the short structure),
-    b"INTERNALDATE", b"RFC822", b"RFC822.HEADER", b"RFC822.TEXT", b"RFC822.SIZE", b"MODSEQ", and any atom of an extension
-    (b"EMAILID", b"PREVIEW"): a gateway's registry knows or refuses it."""
+    """A FETCH item that is one atom, upper case: b"FLAGS", b"UID", b"ENVELOPE", b"BODYSTRUCTURE", b"BODY" (the short
+    structure), b"INTERNALDATE", b"RFC822", b"RFC822.HEADER", b"RFC822.TEXT", b"RFC822.SIZE", b"MODSEQ", and any atom
+    of an extension (b"EMAILID", b"PREVIEW"): a gateway's registry knows or refuses it."""
 
     name: bytes
 
@@ -326,7 +332,8 @@ class FetchItem:
 class FetchSection(FetchItem):
     """BODY[...], BODY.PEEK[...], BINARY[...], BINARY.PEEK[...], BINARY.SIZE[...].
 
-    `name` is b"BODY[", b"BINARY[" or b"BINARY.SIZE[" (with the bracket, so that it is a registry key apart from b"BODY").
+    `name` is b"BODY[", b"BINARY[" or b"BINARY.SIZE[" (with the bracket, so that it is a registry key apart from
+    b"BODY").
     `partial` is (first byte, count), count >= 1.
     """
 
@@ -363,7 +370,8 @@ class StoreMode(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Store(Command):
-    """`flags`: system flags in canonical case, keywords as sent, no repeats, \\Recent dropped. `unchanged_since`: RFC 7162 3.1.3."""
+    """`flags`: system flags in canonical case, keywords as sent, no repeats, \\Recent dropped. `unchanged_since`: RFC
+    7162 3.1.3."""
 
     name: ClassVar[bytes] = b"STORE"
     uid: bool
@@ -482,7 +490,8 @@ class DateTest(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class SearchDate(SearchKey):
-    """BEFORE/ON/SINCE and their SENT… and SAVED… forms. `day` without time and zone (RFC 9051: both are disregarded)."""
+    """BEFORE/ON/SINCE and their SENT… and SAVED… forms. `day` without time and zone (RFC 9051: both are
+    disregarded)."""
 
     field: DateField
     test: DateTest
@@ -515,7 +524,8 @@ class SearchSequence(SearchKey):
 
 @dataclass(frozen=True, slots=True)
 class SearchModseq(SearchKey):
-    """RFC 7162 3.1.5: at least `modseq`. The entry name and type, which we treat alike, are kept for a registry that won't."""
+    """RFC 7162 3.1.5: at least `modseq`. The entry name and type, which we treat alike, are kept for a registry that
+    won't."""
 
     modseq: int
     entry: bytes | None = None
