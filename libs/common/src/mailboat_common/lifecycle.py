@@ -22,7 +22,6 @@ cured by waiting (a port in use, no certificate) raises StartupError: one line, 
 
 import asyncio
 import os
-import random
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
@@ -33,6 +32,7 @@ import uvloop
 
 from mailboat_common import log as logs
 from mailboat_common import metrics
+from mailboat_common.backoff import backoff
 from mailboat_common.config import ServiceSettings
 from mailboat_common.errors import StartupError
 from mailboat_common.health import AdminServer
@@ -42,15 +42,8 @@ log = logs.get_logger(__name__)
 
 KEEP_ACCEPTING_SECONDS = 3.0
 CLOSE_SECONDS = 5.0
-MAX_BACKOFF_SECONDS = 5.0
 LAG_INTERVAL = 0.1
 LAG_WINDOW = 100  # samples: the gauge is the worst of the last 10 s
-
-
-def backoff(attempt: int, *, maximum: float = MAX_BACKOFF_SECONDS) -> float:
-    """Seconds to wait before try `attempt` (0, 1, …): 0.1 s doubling to `maximum`, of which half is jitter."""
-    spread = random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, hides nothing
-    return min(maximum, 0.1 * 2.0 ** min(attempt, 16)) * spread
 
 
 class Lifecycle:
