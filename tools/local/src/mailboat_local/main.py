@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from mailboat_local import services
+from mailboat_local import mongo, rabbit, services
 from mailboat_local import stack as stacks
 from mailboat_local.display import readiness
 from mailboat_local.layout import Layout, StackError, StackSettings
@@ -165,6 +165,15 @@ def logs(
         for name, line in follower.new_lines():
             printer.show(name, line)
         time.sleep(0.2)
+
+
+@app.command()
+def servers() -> None:
+    """Make sure that the programs of the real servers are on this machine; install what is missing."""
+    if "MB_MONGODB_URI" not in os.environ:
+        mongo.find_mongod()
+    if "MB_AMQP_URL" not in os.environ:
+        rabbit.ensure_installed()
 
 
 @app.command()

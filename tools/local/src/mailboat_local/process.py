@@ -25,6 +25,7 @@ MARK = "MAILBOAT_LOCAL_PROCESS"
 PROC = Path("/proc")
 LOG_ROTATE_BYTES = 20 * 1024 * 1024
 POLL_SECONDS = 0.05
+EXEC_TRIES = 40
 # Nothing but this of the caller's environment reaches a child: settings come from the stack alone.
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "USER", "LOGNAME")
 
@@ -59,7 +60,7 @@ class Processes:
         if pid is None:
             return None
         self.reap()
-        return pid if _mark(pid) == self._mark(name) else None
+        return pid if _mark(pid, EXEC_TRIES) == self._mark(name) else None
 
     def stale_pid(self, name: str) -> int | None:
         """The pid in a file left by a process that is gone."""
@@ -116,12 +117,30 @@ class Processes:
         for pid in waiting.values():
             _kill(pid, signal.SIGTERM)
             _kill(pid, signal.SIGCONT)  # a stopped process could not end
-        wait_until(lambda: not any(self.pid(name) for name in waiting), seconds)
-        killed = [name for name in waiting if self.signal(name, signal.SIGKILL)]
-        wait_until(lambda: not any(self.pid(name) for name in killed), 10)
+        self._wait_gone(waiting.values(), seconds)
+        killed = [name for name in waiting if self.kill(name)]
         for name in waiting:
             self.forget(name)
         return killed
+
+    def kill(self, name: str) -> bool:
+        """SIGKILL, and wait until the kernel has let go of the process's ports; False if it wasn't running."""
+        pid = self.pid(name)
+        if pid is None:
+            return False
+        _kill(pid, signal.SIGKILL)
+        if not self._wait_gone([pid], 30):
+            raise StackError(f"{name} (pid {pid}) did not end after SIGKILL; its disk may hang")
+        return True
+
+    def _wait_gone(self, pids: Iterable[int], seconds: float) -> bool:
+        waiting = list(pids)
+
+        def gone() -> bool:
+            self.reap()
+            return all(_gone(pid) for pid in waiting)
+
+        return wait_until(gone, seconds)
 
     def kill_rest(self, spare: str = "") -> list[str]:
         """End everything that still carries the stack's mark (a server's helpers, children without a pid file) but the
@@ -270,14 +289,28 @@ def _command(pid: int) -> str:
         return "a process"
 
 
-def _mark(pid: int) -> str | None:
+def _mark(pid: int, tries: int = 1) -> str | None:
     """The mark in a process's environment; None for another's, a zombie or a process that is gone."""
     prefix = f"{MARK}=".encode()
+    environment = b""
     try:
-        environment = (PROC / str(pid) / "environ").read_bytes()
+        for _ in range(tries):
+            environment = (PROC / str(pid) / "environ").read_bytes()
+            if environment or _gone(pid):
+                break
+            time.sleep(POLL_SECONDS / 10)  # in the middle of an exec a process shows no environment for an instant
     except OSError:
         return None
     return next((v[len(prefix) :].decode() for v in environment.split(b"\0") if v.startswith(prefix)), None)
+
+
+def _gone(pid: int) -> bool:
+    """Ended in full: a zombie counts once its last thread is over, since until then its sockets may be open."""
+    try:
+        state = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[0]
+        return state in "ZX" and len(list((PROC / str(pid) / "task").iterdir())) == 1
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def _kill(pid: int, number: signal.Signals) -> bool:

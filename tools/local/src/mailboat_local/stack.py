@@ -18,7 +18,6 @@ import fcntl
 import hashlib
 import json
 import shutil
-import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -26,7 +25,7 @@ from typing import Any
 
 from mailboat_local import credentials, mongo, pki, rabbit, services
 from mailboat_local.layout import SERVICES, Layout, StackError, StackSettings, ports_of
-from mailboat_local.process import Child, Processes, check_free_space, wait_until, write_private
+from mailboat_local.process import Child, Processes, check_free_space, write_private
 
 NEEDED_DISK = 1024 * 1024 * 1024
 READY_SECONDS = 120.0
@@ -221,10 +220,8 @@ class Stack:
 
     def kill(self, name: str) -> None:
         """SIGKILL, and wait until the process is gone. Raises StackError if it isn't running."""
-        if not self.processes.signal(name, signal.SIGKILL):
+        if not self.processes.kill(name):
             raise StackError(f"{name} is not running")
-        if not wait_until(lambda: self.pid(name) is None, 10):
-            raise StackError(f"{name} did not end after SIGKILL")
 
     def wipe_rabbitmq(self) -> None:
         """Kill the broker, throw its data away, start it empty."""

@@ -1,0 +1,56 @@
+# What a person types. The work is done by tools/scripts/ and by mailboat-local (tools/local).
+#
+#   make demo             set everything up, start the platform, show mail going in and being read
+#   make test             set everything up, pass the tests           (ARGS="-k imap" chooses)
+#   make run              the platform in the foreground, Ctrl-C ends it
+#   make up / down        the platform in the background              (MB_REPLICAS=2 make up: two of each service)
+#   make status / logs    what runs; what it says                     (ARGS="-f imap_gateway")
+#   make lint             every static check
+#   make proto            generate libs/proto from proto/
+#   make lock             pin requirements*.in in requirements*.txt
+#   make clean            end the platform and remove its data, the environment and all caches
+
+SHELL := /bin/bash
+VENV := .venv
+# The environment holds absolute paths: one made elsewhere (a moved or copied clone) is made anew.
+READY := $(VENV)/.ready-$(shell pwd | cksum | cut -d' ' -f1)
+LOCAL = $(VENV)/bin/mailboat-local
+ARGS ?=
+
+.PHONY: help setup demo run up down status logs test lint proto proto-check lock clean
+help:
+	@sed -n 's/^#   //p' Makefile
+
+setup: $(READY)
+
+$(READY): requirements-dev.txt tools/scripts/setup $(wildcard */*/pyproject.toml tests/crashpoints/pyproject.toml)
+	@tools/scripts/setup $(VENV) $@
+
+demo run up: $(READY)
+	@$(LOCAL) $@ $(ARGS)
+
+status logs: $(READY)
+	@$(LOCAL) $@ $(ARGS)
+
+down:
+	@if [ -x $(LOCAL) ]; then $(LOCAL) down $(ARGS); else echo "Nothing is set up here."; fi
+
+test: $(READY)
+	@$(LOCAL) servers
+	@$(VENV)/bin/pytest $(ARGS)
+
+lint: $(READY)
+	@tools/scripts/lint
+
+proto: $(READY)
+	@tools/scripts/proto
+
+proto-check: $(READY)
+	@tools/scripts/proto --check
+
+lock: $(READY)
+	@tools/scripts/lock
+
+clean: down
+	@rm -rf .local $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
