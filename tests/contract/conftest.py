@@ -11,6 +11,7 @@ from mailboat_store_client.memory import MemoryStore
 from mailboat_store_client.types import AccountId
 
 from tests.support.contract import World
+from tests.support.internal import over_http
 
 PASSWORD = "correct horse battery"
 _numbers = itertools.count(1)
@@ -31,7 +32,14 @@ async def memory_world() -> AsyncIterator[World]:
     yield World(store, events, make_account, usage_of, PASSWORD)
 
 
-WORLDS = {"memory": memory_world}
+async def http_world() -> AsyncIterator[World]:
+    async for made in memory_world():
+        async with over_http(made.store) as client:
+            made.store = client
+            yield made
+
+
+WORLDS = {"memory": memory_world, "http": http_world}
 
 
 @pytest.fixture(params=sorted(WORLDS))

@@ -1,0 +1,294 @@
+"""Every internal method: a request's bytes in, a call of the store's port, the answer's bytes out.
+
+To add one: the `.proto` first, then an entry here, its callers in `callers.py`, its client in
+`mailboat_store_client.http`. A body that doesn't parse raises DecodeError or ValueError: the caller's fault (400).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+from mailboat.storage.v1 import delivery_pb2 as delivery
+from mailboat.storage.v1 import directory_pb2 as directory
+from mailboat.storage.v1 import mailbox_read_pb2 as read
+from mailboat.storage.v1 import mailbox_write_pb2 as write
+from mailboat_store_client import codec
+from mailboat_store_client.columns import U32, unpack, unpack_ids
+from mailboat_store_client.framing import cut, unframe
+from mailboat_store_client.ports import Store
+from mailboat_store_client.types import AccountId, BodyField, BodyId, MailboxId, SpecialUse
+
+Method = Callable[[Store, bytes], Awaitable[Sequence[bytes]]]
+
+MAX_BODY_INFOS = 1000
+MAX_CONTENTS = 1000
+MAX_CONTENTS_BYTES = 16 << 20
+MAX_ADDRESSES = 1000
+MAX_POLL = 20_000
+KEY_BYTES = 16
+
+
+def _account(value: bytes) -> AccountId:
+    return AccountId(_id(value))
+
+
+def _mailbox(value: bytes) -> MailboxId:
+    return MailboxId(_id(value))
+
+
+def _id(value: bytes) -> bytes:
+    if len(value) != 16:
+        raise ValueError("an id isn't 16 bytes")
+    return value
+
+
+def _key(value: bytes) -> bytes:
+    if len(value) != KEY_BYTES:
+        raise ValueError("a mutation without a key of 16 bytes")
+    return value
+
+
+def _at_most(count: int, limit: int, what: str) -> None:
+    if count > limit:
+        raise ValueError(f"{count} {what}; a call takes {limit}")
+
+
+# Directory
+
+
+async def _resolve(store: Store, body: bytes) -> Sequence[bytes]:
+    request = directory.ResolveRequest.FromString(body)
+    _at_most(len(request.addresses), MAX_ADDRESSES, "addresses")
+    resolutions = await store.directory.resolve(list(request.addresses))
+    return (codec.to_resolutions(resolutions).SerializeToString(),)
+
+
+async def _authenticate(store: Store, body: bytes) -> Sequence[bytes]:
+    request = directory.AuthenticateRequest.FromString(body)
+    result = await store.directory.authenticate(
+        request.login, request.password, protocol=request.protocol, client=request.client
+    )
+    return (codec.to_auth_result(result).SerializeToString(),)
+
+
+async def _owns(store: Store, body: bytes) -> Sequence[bytes]:
+    request = directory.OwnsRequest.FromString(body)
+    _at_most(len(request.addresses), MAX_ADDRESSES, "addresses")
+    owned = await store.directory.owns(_account(request.account_id), list(request.addresses))
+    return (directory.OwnsResponse(owned=owned).SerializeToString(),)
+
+
+# MailboxRead
+
+
+async def _tree(store: Store, body: bytes) -> Sequence[bytes]:
+    request = read.TreeRequest.FromString(body)
+    return (codec.to_tree(await store.read.tree(_account(request.account_id))).SerializeToString(),)
+
+
+async def _head(store: Store, body: bytes) -> Sequence[bytes]:
+    request = read.HeadRequest.FromString(body)
+    answer = read.HeadResponse()
+    codec.to_head(await store.read.head(_account(request.account_id), request.name), answer.head)
+    return (answer.SerializeToString(),)
+
+
+async def _changes(store: Store, body: bytes) -> Sequence[bytes]:
+    request = read.ChangesRequest.FromString(body)
+    changes = await store.read.changes(_account(request.account_id), _mailbox(request.mailbox_id), request.since)
+    return (codec.to_changes(changes).SerializeToString(),)
+
+
+async def _poll(store: Store, body: bytes) -> Sequence[bytes]:
+    wanted = codec.from_poll(read.PollRequest.FromString(body))
+    _at_most(len(wanted), MAX_POLL, "mailboxes")
+    return (codec.to_moved(await store.read.poll(wanted)).SerializeToString(),)
+
+
+async def _body_infos(store: Store, body: bytes) -> Sequence[bytes]:
+    request = read.BodyInfosRequest.FromString(body)
+    body_ids = [BodyId(body_id) for body_id in unpack_ids(request.body_ids)]
+    _at_most(len(body_ids), MAX_BODY_INFOS, "bodies")
+    fields = BodyField(request.fields)
+    infos = await store.read.body_infos(_account(request.account_id), body_ids, fields)
+    return (codec.to_body_infos(infos, fields).SerializeToString(),)
+
+
+async def _contents(store: Store, body: bytes) -> Sequence[bytes]:
+    request = read.ContentsRequest.FromString(body)
+    body_ids = [BodyId(body_id) for body_id in unpack_ids(request.body_ids)]
+    _at_most(len(body_ids), MAX_CONTENTS, "bodies")
+    limit = min(request.max_bytes, MAX_CONTENTS_BYTES)
+    return codec.to_contents(await store.read.contents(_account(request.account_id), body_ids, limit))
+
+
+def read_chunks(store: Store, body: bytes) -> AsyncIterator[bytes]:
+    """The one streamed answer: the byte range itself, in chunks."""
+    request = read.ReadRequest.FromString(body)
+    length = request.length if request.HasField("length") else None
+    return store.read.read(_account(request.account_id), BodyId(_id(request.body_id)), request.offset, length)
+
+
+# MailboxWrite
+
+
+async def _create(store: Store, body: bytes) -> Sequence[bytes]:
+    request = write.CreateRequest.FromString(body)
+    use = SpecialUse(request.special_use) if request.special_use else None
+    answer = write.CreateResponse()
+    head = await store.write.create(_account(request.account_id), request.name, key=_key(request.key), special_use=use)
+    codec.to_head(head, answer.head)
+    return (answer.SerializeToString(),)
+
+
+async def _rename(store: Store, body: bytes) -> Sequence[bytes]:
+    request = write.RenameRequest.FromString(body)
+    await store.write.rename(_account(request.account_id), request.name, request.new_name, key=_key(request.key))
+    return ()
+
+
+async def _delete(store: Store, body: bytes) -> Sequence[bytes]:
+    request = write.DeleteRequest.FromString(body)
+    await store.write.delete(_account(request.account_id), request.name, key=_key(request.key))
+    return ()
+
+
+async def _subscribe(store: Store, body: bytes) -> Sequence[bytes]:
+    request = write.SubscribeRequest.FromString(body)
+    await store.write.subscribe(_account(request.account_id), request.name, request.subscribed, key=_key(request.key))
+    return ()
+
+
+async def _append(store: Store, body: bytes) -> Sequence[bytes]:
+    request, messages = codec.from_append(body)
+    result = await store.write.append(_account(request.account_id), request.name, messages, key=_key(request.key))
+    return (codec.to_append_result(result).SerializeToString(),)
+
+
+async def _store_flags(store: Store, body: bytes) -> Sequence[bytes]:
+    request = write.StoreFlagsRequest.FromString(body)
+    result = await store.write.store_flags(
+        _account(request.account_id),
+        _mailbox(request.mailbox_id),
+        unpack(U32, request.uids),
+        codec.from_flag_mode(request.mode),
+        list(request.flags),
+        key=_key(request.key),
+        unchanged_since=request.unchanged_since if request.HasField("unchanged_since") else None,
+    )
+    return (codec.to_store_result(result).SerializeToString(),)
+
+
+async def _expunge(store: Store, body: bytes) -> Sequence[bytes]:
+    request = write.ExpungeRequest.FromString(body)
+    answer = write.ExpungeResponse()
+    delta = await store.write.expunge(
+        _account(request.account_id),
+        _mailbox(request.mailbox_id),
+        None if request.all else unpack(U32, request.uids),
+        key=_key(request.key),
+        only_deleted=request.only_deleted,
+    )
+    codec.to_delta(delta, answer.delta)
+    return (answer.SerializeToString(),)
+
+
+async def _copy(store: Store, body: bytes) -> Sequence[bytes]:
+    request = write.CopyRequest.FromString(body)
+    result = await store.write.copy(
+        _account(request.account_id),
+        _mailbox(request.mailbox_id),
+        unpack(U32, request.uids),
+        request.target,
+        key=_key(request.key),
+    )
+    return (codec.to_copy_result(result).SerializeToString(),)
+
+
+async def _move(store: Store, body: bytes) -> Sequence[bytes]:
+    request = write.MoveRequest.FromString(body)
+    result = await store.write.move(
+        _account(request.account_id),
+        _mailbox(request.mailbox_id),
+        unpack(U32, request.uids),
+        request.target,
+        key=_key(request.key),
+    )
+    return (codec.to_move_result(result).SerializeToString(),)
+
+
+async def _claim_recent(store: Store, body: bytes) -> Sequence[bytes]:
+    request = write.ClaimRecentRequest.FromString(body)
+    first = await store.write.claim_recent(_account(request.account_id), _mailbox(request.mailbox_id))
+    return (write.ClaimRecentResponse(first_recent=first).SerializeToString(),)
+
+
+async def _lease_maildrop(store: Store, body: bytes) -> Sequence[bytes]:
+    request = write.LeaseMaildropRequest.FromString(body)
+    lease = await store.write.lease_maildrop(_account(request.account_id), request.holder, request.seconds)
+    answer = write.LeaseMaildropResponse(token=lease.token, expires_at=lease.expires_at)
+    return (answer.SerializeToString(),)
+
+
+async def _renew_maildrop(store: Store, body: bytes) -> Sequence[bytes]:
+    request = write.RenewMaildropRequest.FromString(body)
+    lease = await store.write.renew_maildrop(_account(request.account_id), request.token, request.seconds)
+    answer = write.RenewMaildropResponse(token=lease.token, expires_at=lease.expires_at)
+    return (answer.SerializeToString(),)
+
+
+async def _release_maildrop(store: Store, body: bytes) -> Sequence[bytes]:
+    request = write.ReleaseMaildropRequest.FromString(body)
+    await store.write.release_maildrop(_account(request.account_id), request.token)
+    return ()
+
+
+# Delivery
+
+
+async def _deliver(store: Store, body: bytes) -> Sequence[bytes]:
+    head, offset = unframe(body)
+    request = delivery.DeliverRequest.FromString(head)
+    (content,) = cut(body, offset, (request.size,))
+    envelope = codec.from_envelope(request)
+    if not envelope.trace_id or not envelope.recipients:
+        raise ValueError("a delivery without a trace id or recipients")
+    for recipient in envelope.recipients:
+        _id(recipient.account_id)
+    result = await store.delivery.deliver(envelope, content or b"")
+    return (codec.to_deliver_result(result).SerializeToString(),)
+
+
+async def _confirm(store: Store, body: bytes) -> Sequence[bytes]:
+    await store.delivery.confirm(delivery.ConfirmRequest.FromString(body).trace_id)
+    return ()
+
+
+READ = "MailboxReadService/Read"
+
+METHODS: dict[str, Method] = {
+    "DirectoryService/Resolve": _resolve,
+    "DirectoryService/Authenticate": _authenticate,
+    "DirectoryService/Owns": _owns,
+    "MailboxReadService/Tree": _tree,
+    "MailboxReadService/Head": _head,
+    "MailboxReadService/Changes": _changes,
+    "MailboxReadService/Poll": _poll,
+    "MailboxReadService/BodyInfos": _body_infos,
+    "MailboxReadService/Contents": _contents,
+    "MailboxWriteService/Create": _create,
+    "MailboxWriteService/Rename": _rename,
+    "MailboxWriteService/Delete": _delete,
+    "MailboxWriteService/Subscribe": _subscribe,
+    "MailboxWriteService/Append": _append,
+    "MailboxWriteService/StoreFlags": _store_flags,
+    "MailboxWriteService/Expunge": _expunge,
+    "MailboxWriteService/Copy": _copy,
+    "MailboxWriteService/Move": _move,
+    "MailboxWriteService/ClaimRecent": _claim_recent,
+    "MailboxWriteService/LeaseMaildrop": _lease_maildrop,
+    "MailboxWriteService/RenewMaildrop": _renew_maildrop,
+    "MailboxWriteService/ReleaseMaildrop": _release_maildrop,
+    "DeliveryService/Deliver": _deliver,
+    "DeliveryService/Confirm": _confirm,
+}
