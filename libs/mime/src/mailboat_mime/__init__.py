@@ -1,1 +1,64 @@
-"""Offset-based MIME scanner and the IMAP renderings of a message."""
+"""Offset-based MIME: a message is scanned once, and all that IMAP shows of it is rendered from that.
+
+    part = scan(message)                      # the tree of offsets, never fails
+    envelope(header_block(message))           # ENVELOPE
+    bodystructure(part, message)              # BODYSTRUCTURE; body() is BODY
+    resolve(part, (1, 2), "MIME")             # (start, end) of BODY[1.2.MIME]
+    Part.from_bytes(part.to_bytes()) == part  # what the store keeps beside a body
+
+RFC 2045-2047, 2183, 2231, 3501 (6.4.5, 7.4.2), 5256 (2.1), 5322, 8970. Bytes are kept as they came: nothing here
+normalises a message. Pure functions, no asyncio, no logging, no other package.
+"""
+
+from mailboat_mime.addresses import Address, parse_addresses
+from mailboat_mime.content import Content
+from mailboat_mime.dates import base_subject, message_id, references, sent_date
+from mailboat_mime.envelope import envelope
+from mailboat_mime.headers import (
+    count_received,
+    decode_words,
+    field_selector,
+    first_value,
+    header_block,
+    iter_fields,
+    select_fields,
+    unfold,
+)
+from mailboat_mime.part import Kind, Part, large_parts
+from mailboat_mime.scanner import scan
+from mailboat_mime.section import Section, find_part, resolve
+from mailboat_mime.structure import body, bodystructure, content_fields, structures
+from mailboat_mime.text import decode_part, preview, text_of
+
+__all__ = [
+    "Address",
+    "Content",
+    "Kind",
+    "Part",
+    "Section",
+    "base_subject",
+    "body",
+    "bodystructure",
+    "content_fields",
+    "count_received",
+    "decode_part",
+    "decode_words",
+    "envelope",
+    "field_selector",
+    "find_part",
+    "first_value",
+    "header_block",
+    "iter_fields",
+    "large_parts",
+    "message_id",
+    "parse_addresses",
+    "preview",
+    "references",
+    "resolve",
+    "scan",
+    "select_fields",
+    "sent_date",
+    "structures",
+    "text_of",
+    "unfold",
+]

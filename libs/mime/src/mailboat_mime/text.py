@@ -1,0 +1,139 @@
+"""Bodies as text: transfer encodings (RFC 2045 6), text for SEARCH, and the preview of RFC 8970.
+
+Nothing fails: broken base64, quoted-printable and charsets give what can be read of them. Work is bounded by what is
+asked for, not by the size of the part.
+"""
+
+import html
+import re
+from binascii import a2b_qp
+
+from mailboat_mime.headers import decode_base64, decode_charset, decode_words, field_values
+from mailboat_mime.part import Kind, Part
+from mailboat_mime.structure import content_fields
+
+PREVIEW_LENGTH = 200
+_PREVIEW_BYTES = 64 * 1024
+_SLACK = 1024  # octets read at least, for line ends, padding and short markup
+
+_HIDDEN = re.compile(r"<(?:(script|style|head|title)\b|!--)", re.IGNORECASE)
+_BLOCK_TAG = re.compile(r"</?(?:p|div|br|tr|li|ul|ol|h[1-6]|table|td|th|blockquote|hr)\b[^<>]*>", re.IGNORECASE)
+_TAG = re.compile(r"<[/!?a-zA-Z][^<>]*>")
+_SPACES = re.compile(r"[\s\u200b-\u200f\u2028\u2029\ufeff\u00ad\u034f]+")
+
+
+def decode_part(body: bytes, encoding: bytes) -> bytes:
+    """A body without its content transfer encoding; unknown encodings (and 7bit, 8bit, binary) leave it as it is."""
+    encoding = encoding.lower()
+    if encoding == b"base64":
+        return decode_base64(body)
+    if encoding == b"quoted-printable":
+        return a2b_qp(body)
+    return body
+
+
+def text_of(part: Part, message: bytes, limit: int = 1 << 20) -> str:
+    """The text of all text parts in order, HTML without its markup, embedded messages with their subject and addresses.
+
+    `limit` bounds the characters given, and the octets read to about four times that. Parts are separated by a newline.
+    """
+    out: list[str] = []
+    left = limit
+    for leaf in part.walk():
+        if left <= 0:
+            break
+        if leaf.kind is Kind.MESSAGE:
+            text = _embedded_header(leaf, message)
+        elif leaf.kind is Kind.LEAF and leaf.is_text:
+            text = _leaf_text(leaf, message, left * 4 + _SLACK)
+        else:
+            continue
+        out.append(text[:left])
+        left -= len(out[-1]) + 1
+    return "\n".join(out)
+
+
+def preview(part: Part, message: bytes) -> str:
+    """At most 200 characters of readable text: the first text/plain, else text/html, that isn't an attachment.
+
+    White space is collapsed to single spaces. Embedded messages aren't looked into. Empty if there is no text.
+    """
+    for leaf in _candidates(part, message):
+        first = _SLACK * 4 if _is_html(leaf) else _SLACK
+        shown = _SPACES.sub(" ", _leaf_text(leaf, message, first)).strip()
+        if len(shown) < PREVIEW_LENGTH and leaf.size > first:
+            shown = _SPACES.sub(" ", _leaf_text(leaf, message, _PREVIEW_BYTES)).strip()
+        if shown:
+            return shown[:PREVIEW_LENGTH].rstrip()
+    return ""
+
+
+def _candidates(part: Part, message: bytes) -> list[Part]:
+    leaves: list[Part] = []
+    stack = [part]
+    while stack:
+        item = stack.pop()
+        if item.kind is Kind.MULTIPART:
+            stack.extend(reversed(item.children))
+        elif item.kind is Kind.LEAF and item.is_text and len(leaves) < 8:
+            disposition = content_fields(item, message).disposition
+            if disposition is None or disposition.lower() != b"attachment":
+                leaves.append(item)
+    return sorted(leaves, key=_is_html)
+
+
+def _is_html(part: Part) -> bool:
+    return part.subtype.lower() == b"html"
+
+
+def _leaf_text(part: Part, message: bytes, octets: int) -> str:
+    """The text of one part, read from at most `octets` octets of its body."""
+    body = message[part.body_start : min(part.body_end, part.body_start + octets)]
+    text = decode_charset(_whole(decode_part(body, part.encoding), part), part.charset)
+    return html_to_text(text) if _is_html(part) else text
+
+
+def _whole(data: bytes, part: Part) -> bytes:
+    """Without a UTF-8 character cut at the end of what was read: it would make the rest look like Latin-1."""
+    for back in range(1, min(4, len(data)) + 1):
+        byte = data[-back]
+        if byte < 0x80:
+            break
+        if byte >= 0xC0:
+            need = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return data[:-back] if back < need else data
+    return data
+
+
+def html_to_text(markup: str) -> str:
+    """The readable text of HTML: no scripts, styles, comments or tags; block tags are line ends, entities resolved."""
+    text = _BLOCK_TAG.sub("\n", _without_hidden(markup))
+    return html.unescape(_TAG.sub("", text))
+
+
+def _without_hidden(markup: str) -> str:
+    """Without elements that are never shown; an unclosed one hides the rest, as in a browser."""
+    lowered = markup.lower()
+    if len(lowered) != len(markup):  # a letter that grows in lower case would shift the offsets
+        lowered = markup
+    out: list[str] = []
+    pos = 0
+    while (found := _HIDDEN.search(lowered, pos)) is not None:
+        out.append(markup[pos : found.start()])
+        close = f"</{found.group(1).lower()}" if found.group(1) else "-->"
+        end = lowered.find(close, found.end())
+        if end < 0:
+            return "".join(out)
+        pos = end + len(close)
+        if found.group(1):
+            pos = lowered.find(">", pos) + 1 or len(markup)
+    out.append(markup[pos:])
+    return "".join(out)
+
+
+def _embedded_header(part: Part, message: bytes) -> str:
+    embedded = part.message
+    assert embedded is not None
+    block = message[embedded.header_start : embedded.body_start]
+    shown = (b"subject", b"from", b"to", b"cc", b"date")
+    return "\n".join(decode_words(value) for _, value in field_values(block, shown))
