@@ -1,0 +1,1 @@
+"""MongoDB as the rest of storage_api sees it: `driver` (the connection), `schema` (collections), `migrations`."""

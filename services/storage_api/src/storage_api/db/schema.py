@@ -1,0 +1,89 @@
+"""Collections, their fields and their indexes.
+
+`a` is the account's id in every document that belongs to one account, and the first field of every unique key but
+`_id` (store.md, rule 16). Times are milliseconds since the epoch, but for TTL fields, which must be BSON dates.
+
+mailboxes   _id mailbox id, a, name (absent once deleted), uid_validity, uid_next, highest_modseq, messages, unseen,
+            deleted, size, keywords [str], special_use, subscribed, tail (pages.pack_tail: the newest <= 32 entries),
+            pages (pages.pack_directory: one 12-byte record a page), vanished_floor, compact_at (a page is over half
+            dead since), deleted_at, old_name
+pages       _id mailbox id + page number (u32, big-endian) + kind (b"i" immutable, b"m" mutable), a, m (mailbox id)
+            b"i": u uids, b body ids, i internal dates, s save dates, z sizes
+            b"m": max_modseq, q modseqs, f [flag words]; bit 63 of word 0 is the dead bit
+vanished    _id mailbox id + modseq (u64, big-endian) + part (u16, big-endian), a, m, modseq, at (ms), reason, u, b, i,
+            s, z, f as in pages, target {m mailbox id, u packed uids} of a move
+bodies      see store/bodies.py
+blobs, blob_chunks   see store/blobs.py
+gc          see store/gc.py
+dedupe      _id {a, k: key}, kind, r result, expires (date); also duplicate keys of deliveries: k is a 32-byte digest,
+            trace the first transaction's id
+accepted    _id trace id, at (ms), next_attempt (ms), envelope, pending [{address, a, mailbox}], content or parts
+accepted_parts   _id {t: trace id, i: number}, data, at (ms)
+accounts    _id account id, usage {bytes, messages}, quota_bytes (0: none), tree_version, last_uid_validity, seq,
+            mailbox_count, inbox (mailbox id), other_subscriptions [names without a mailbox], disabled, deleted_at,
+            removals_at; the directory adds its own fields
+recent      _id mailbox id, a, first
+leases      _id account id, token, holder, expires (date)
+migrations  _id name, at
+"""
+
+from __future__ import annotations
+
+from .driver import IndexModel
+
+ACCOUNTS = "accounts"
+ACCEPTED = "accepted"
+ACCEPTED_PARTS = "accepted_parts"
+BLOBS = "blobs"
+BLOB_CHUNKS = "blob_chunks"
+BODIES = "bodies"
+DEDUPE = "dedupe"
+GC = "gc"
+LEASES = "leases"
+MAILBOXES = "mailboxes"
+MIGRATIONS = "migrations"
+PAGES = "pages"
+RECENT = "recent"
+VANISHED = "vanished"
+
+INDEXES: dict[str, list[IndexModel]] = {
+    MAILBOXES: [
+        IndexModel(
+            [("a", 1), ("name", 1)], name="name", unique=True, partialFilterExpression={"name": {"$exists": True}}
+        ),
+        IndexModel([("compact_at", 1)], name="compact", partialFilterExpression={"compact_at": {"$exists": True}}),
+        IndexModel([("deleted_at", 1)], name="deleted", partialFilterExpression={"deleted_at": {"$exists": True}}),
+    ],
+    PAGES: [
+        IndexModel(
+            [("a", 1), ("m", 1), ("max_modseq", 1)],
+            name="changes",
+            partialFilterExpression={"max_modseq": {"$exists": True}},
+        ),
+    ],
+    VANISHED: [
+        IndexModel([("a", 1), ("m", 1), ("modseq", 1)], name="changes"),
+        IndexModel([("at", 1)], name="age"),
+    ],
+    BODIES: [
+        IndexModel([("a", 1)], name="account"),
+        IndexModel(
+            [("a", 1), ("dead_since", 1)], name="dead", partialFilterExpression={"dead_since": {"$exists": True}}
+        ),
+        IndexModel([("blobs", 1)], name="blobs", partialFilterExpression={"blobs": {"$exists": True}}),
+    ],
+    BLOBS: [],
+    BLOB_CHUNKS: [],
+    GC: [IndexModel([("due", 1)], name="due", partialFilterExpression={"due": {"$exists": True}})],
+    DEDUPE: [
+        IndexModel([("expires", 1)], name="expires", expireAfterSeconds=0),
+        IndexModel([("trace", 1)], name="trace", partialFilterExpression={"trace": {"$exists": True}}),
+    ],
+    ACCEPTED: [IndexModel([("next_attempt", 1)], name="due")],
+    ACCEPTED_PARTS: [IndexModel([("at", 1)], name="age")],
+    ACCOUNTS: [
+        IndexModel([("removals_at", 1)], name="removals", partialFilterExpression={"removals_at": {"$exists": True}}),
+    ],
+    RECENT: [IndexModel([("a", 1)], name="account")],
+    LEASES: [],
+}

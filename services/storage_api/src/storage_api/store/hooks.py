@@ -1,0 +1,40 @@
+"""What the store tells the rest of the process after a commit.
+
+Hooks run in the event loop and must not block, await or raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from mailboat_store_client.types import AccountId, MailboxChanged, MailboxId
+
+
+@dataclass(frozen=True, slots=True)
+class TraceEvent:
+    """One step of a message's journey; `at` is ms since the epoch.
+
+    `kind` is accepted, filed, duplicate, over_quota or gone.
+    """
+
+    trace_id: str
+    at: int
+    kind: str
+    account_id: AccountId | None = None
+    mailbox_id: MailboxId | None = None
+    uid: int = 0
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+def _ignore(_news: object) -> None:
+    """Nobody listens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """`on_commit` gets one entry for each mailbox a commit touched; `on_trace` the delivery events of a commit."""
+
+    on_commit: Callable[[list[MailboxChanged]], None] = _ignore
+    on_trace: Callable[[list[TraceEvent]], None] = _ignore
