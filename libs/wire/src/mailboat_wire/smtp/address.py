@@ -25,9 +25,10 @@ _ATEXT = rb"A-Za-z0-9!#$%&'*+/=?^_`{|}~-"
 _LABEL = rb"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _PLAIN = re.compile(rb"<([%b]+(?:\.[%b]+)*)@(%b(?:\.%b)*)>" % (_ATEXT, _ATEXT, _LABEL, _LABEL))
 _ROUTE = re.compile(rb"@[^:<>\"\s]+(?:,@[^:<>\"\s]+)*:")
-_DOT_STRING =
-re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]+)*")
-_QUOTED = re.compile(r'"((?:[^"\\\x00-\x1f\x7f-\x9f\u2028\u2029]|\\[\x20-\x7e])*)"') _ESCAPED = re.compile(r"\\(.)")
+_ATEXT_UTF8 = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]+"
+_DOT_STRING = re.compile(rf"{_ATEXT_UTF8}(?:\.{_ATEXT_UTF8})*")
+_QUOTED = re.compile(r'"((?:[^"\\\x00-\x1f\x7f-\x9f\u2028\u2029]|\\[\x20-\x7e])*)"')
+_ESCAPED = re.compile(r"\\(.)")
 _ASCII_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _CONTROL = re.compile("[\x00-\x20\x7f-\x9f\xa0\u2028\u2029]")
 
