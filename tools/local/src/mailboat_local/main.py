@@ -14,6 +14,7 @@ from rich.table import Table
 
 from mailboat_local import mongo, rabbit, services
 from mailboat_local import stack as stacks
+from mailboat_local.demo import Demo
 from mailboat_local.display import readiness
 from mailboat_local.layout import Layout, StackError, StackSettings
 from mailboat_local.logs import Follower, Printer
@@ -67,6 +68,13 @@ def up(directory: Directory = DEFAULT) -> None:
     else:
         out.print("Already running; nothing to start.")
     _say_where(stack)
+
+
+@app.command()
+def demo(directory: Directory = DEFAULT) -> None:
+    """Start the platform, send mail, watch it arrive, read it."""
+    up(directory)
+    Demo(_stack(directory), out).play()
 
 
 @app.command()
