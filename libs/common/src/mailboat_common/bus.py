@@ -6,11 +6,11 @@
     life.spawn(bus.run(), "bus"); life.on_close(bus.close)
     await news.bind("mailbox.017")
 
-Rules: nothing that matters exists only here. RabbitMQ may vanish, or come back empty, at any time: whatever was
-declared, bound or consumed is set up again on each connection, and a channel that breaks is treated like the
-connection, so there is one way back. `publish` never blocks and never raises. A job that is cut off from its broker
-runs on to its end; its repeat must be harmless. Job queues are quorum queues with a delivery limit and a dead-letter
-queue; the arguments hold for RabbitMQ 3.10 and 4.
+Rules: nothing that matters exists only here; news may be lost, or come twice. RabbitMQ may vanish, or come back empty,
+at any time: whatever was declared, bound or consumed is set up again on each connection, and a channel that breaks is
+treated like the connection, so there is one way back. `publish` never blocks and never raises. A job that is cut off
+from its broker runs on to its end; its repeat must be harmless. Job queues are quorum queues with a delivery limit and
+a dead-letter queue; the arguments hold for RabbitMQ 3.10 and 4.
 """
 
 import asyncio
@@ -18,12 +18,14 @@ import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS
+from aiormq import Channel as FrameChannel
 from aiormq.abc import DeliveredMessage
+from pamqp.commands import Basic
 from pamqp.common import FieldTable
 from yarl import URL
 
@@ -40,6 +42,8 @@ NEWS_LIMIT = 20_000  # messages waiting for the socket; more means that RabbitMQ
 DEAD_EXCHANGE = "mailboat.dead"
 DEAD_LIMIT = 10_000
 
+_TRANSIENT = Basic.Properties(delivery_mode=1, message_id="news")  # an id given, or the library makes one each time
+_PERSISTENT = Basic.Properties(delivery_mode=2, message_id="news")
 _AWAY = (*CONNECTION_EXCEPTIONS, TimeoutError)
 
 
@@ -91,7 +95,7 @@ class Bus:
         self._queues: dict[str, WorkQueue] = {}
         self._subscriptions: list[ShardSubscription] = []
         self._consumers: list[WorkConsumer] = []
-        self._news: deque[tuple[str, str, aio_pika.Message]] = deque()
+        self._news: deque[tuple[str, str, bytes, Basic.Properties]] = deque()
         self._news_waiting = asyncio.Event()
         self._link: _Link | None = None
         self._parts = 0  # grows with each subscription and consumer
@@ -120,7 +124,7 @@ class Bus:
         """Sends news without confirm; False (and nothing sent) when RabbitMQ is away or stuck."""
         if self._link is None or len(self._news) >= NEWS_LIMIT:
             return False
-        self._news.append((exchange, key, _message(body, persistent)))
+        self._news.append((exchange, key, body, _PERSISTENT if persistent else _TRANSIENT))
         self._news_waiting.set()
         return True
 
@@ -134,8 +138,11 @@ class Bus:
         if link is None:
             return False
         try:
-            result = await link.exchange(exchange, confirmed=True).publish(
-                _message(body, persistent=True), key, mandatory=True, timeout=timeout
+            result = await link.exchange(exchange).publish(
+                aio_pika.Message(body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT),
+                key,
+                mandatory=True,
+                timeout=timeout,
             )
         except _AWAY as error:
             log.debug("publish not confirmed", exchange=exchange, cause=repr(error))
@@ -255,8 +262,12 @@ class Bus:
 
     async def _send_news(self, link: "_Link") -> None:
         while self._news:
-            exchange, key, message = self._news.popleft()
-            await link.exchange(exchange, confirmed=False).publish(message, key, mandatory=False)
+            exchange, key, body, properties = self._news[0]
+            # The layer below aio_pika, waiting for the socket only after the last: half the CPU. Its queue is bounded.
+            await link.news_frames.basic_publish(
+                body, exchange=exchange, routing_key=key, properties=properties, wait=len(self._news) == 1
+            )
+            self._news.popleft()  # not before: cancelled above, it is sent again by close(); news may come twice
 
 
 class ShardSubscription:
@@ -392,11 +403,12 @@ class _Link:
 
     def __init__(self, connection: AbstractConnection) -> None:
         self._connection = connection
-        self._exchanges: dict[tuple[str, bool], AbstractExchange] = {}
+        self._exchanges: dict[str, AbstractExchange] = {}
         self._watchers: list[asyncio.Task[None]] = []
         self._reason = ""
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.news: AbstractChannel
+        self.news_frames: FrameChannel
         self.confirmed: AbstractChannel
 
     @classmethod
@@ -404,6 +416,7 @@ class _Link:
         link = cls(connection)
         link._watch(connection.closed(), "connection closed")
         link.news = await link.open_channel(confirms=False)
+        link.news_frames = cast(FrameChannel, await link.news.get_underlay_channel())
         link.confirmed = await link.open_channel()
         return link
 
@@ -415,12 +428,12 @@ class _Link:
         underlay.on_consumer_cancel_callbacks.add(lambda _frame: self.break_off("RabbitMQ cancelled a consumer"))
         return channel
 
-    def exchange(self, name: str, *, confirmed: bool) -> AbstractExchange:
-        found = self._exchanges.get((name, confirmed))
+    def exchange(self, name: str) -> AbstractExchange:
+        """The handle for confirmed publishing."""
+        found = self._exchanges.get(name)
         if found is None:
-            channel = self.confirmed if confirmed else self.news
-            found = channel.default_exchange if not name else aio_pika.Exchange(channel, name)
-            self._exchanges[name, confirmed] = found
+            found = aio_pika.Exchange(self.confirmed, name) if name else self.confirmed.default_exchange
+            self._exchanges[name] = found
         return found
 
     async def declare(self, exchanges: Any, queues: Any) -> None:
@@ -474,8 +487,3 @@ class _Link:
                 self.break_off(reason)
 
         self._watchers.append(asyncio.create_task(watch(), name="bus-watch"))
-
-
-def _message(body: bytes, persistent: bool) -> aio_pika.Message:
-    mode = aio_pika.DeliveryMode.PERSISTENT if persistent else aio_pika.DeliveryMode.NOT_PERSISTENT
-    return aio_pika.Message(body, delivery_mode=mode)

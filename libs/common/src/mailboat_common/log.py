@@ -61,6 +61,8 @@ def configure(service: str, level: str, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     # Libraries tell at info what we tell better ourselves (each reconnect, each request).
+    for chatty in ("aiormq", "aio_pika"):  # an error and a traceback each second while RabbitMQ is away
+        logging.getLogger(chatty).setLevel(logging.CRITICAL if level != "debug" else logging.DEBUG)
     root.setLevel(max(threshold, logging.WARNING) if level != "debug" else logging.INFO)
 
 
