@@ -22,9 +22,12 @@ class DataFault(enum.Enum):
 
 
 def _has_bare(piece: bytes) -> bool:
-    """Whether CR or LF stands alone. `piece` neither begins nor ends within a CRLF."""
-    pairs = piece.count(b"\r\n")
-    return piece.count(b"\n") != pairs or piece.count(b"\r") != pairs
+    """Whether CR or LF stands alone. `piece` neither begins nor ends within a CRLF.
+
+    Taking every CR out and putting one before each LF gives the same bytes only if all of them were pairs. (Both steps
+    are memchr; counting pairs takes four times longer.)
+    """
+    return piece.replace(b"\r", b"").replace(b"\n", b"\r\n") != piece
 
 
 class DataReader:
@@ -52,7 +55,8 @@ class DataReader:
             self.rest += data
             return b""
         block = self._carry + data if self._carry else data
-        dotted = b"\r\n." in block
+        # Base64 has no dot at all, which costs nothing to see; and the library searches backwards faster than forwards.
+        dotted = b"." in block and block.rfind(b"\r\n.") >= 0
         end = block.find(_END) if dotted else -1
         if end >= 0:
             self.done = True
