@@ -20,7 +20,7 @@ _PLAIN = re.compile(
     rb"|(" + _DOT_ATOM + rb")@(" + _DOT_ATOM + rb"))[ \t]*(?:,|\Z)"
 )
 _TOKEN = re.compile(
-    rb"[ \t\r\n]+|\"([^\"\\]*(?:\\.[^\"\\]*)*)(?:\"|\\?\Z)|\[[^\[\]<>,;]*\]|[^ \t\r\n\"(),:;<>@\[]+|.", re.DOTALL
+    rb"[ \t\r\n]+|\"([^\"\\]*+(?:\\.[^\"\\]*+)*+)(?:\"|\\?\Z)|\[[^\[\]<>,;]*\]|[^ \t\r\n\"(),:;<>@\[]+|.", re.DOTALL
 )
 _COMMENT = re.compile(rb"[^()\\]+|\\.|.", re.DOTALL)
 _ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
@@ -39,6 +39,9 @@ class Address:
     host: bytes | None
 
 
+_MAX_ADDRESSES = 10_000  # of one field; more than fit into any ENVELOPE
+_MAX_TOKENS = 1_000  # of one address; the rest up to a comma is passed over
+
 GROUP_END = Address(None, None, None, None)
 _SPACE = bytes(bytearray(b" "))  # an object of its own: a separator is told from a quoted space by identity
 
@@ -46,7 +49,9 @@ _SPACE = bytes(bytearray(b" "))  # an object of its own: a separator is told fro
 def parse_addresses(value: bytes) -> Iterator[Address]:
     """The addresses of an unfolded field value, in order; bytes as sent, quoting removed, encoded words left alone."""
     pos, end, in_group = 0, len(value), False
-    while pos < end:
+    for _ in range(_MAX_ADDRESSES):
+        if pos >= end:
+            break
         plain = _PLAIN.match(value, pos)
         if plain is not None:
             quoted, words, mailbox, host, bare, bare_host = plain.groups()
@@ -88,7 +93,10 @@ class _Reader:
     def read(self) -> bytes:
         """Consume up to the end of the address; the delimiter, empty at the end of the value."""
         inside = False
-        while (match := _TOKEN.match(self.value, self.pos)) is not None:
+        for _ in range(_MAX_TOKENS):
+            match = _TOKEN.match(self.value, self.pos)
+            if match is None:
+                return b""
             token = match.group()
             self.pos = match.end()
             first = token[:1]
@@ -109,7 +117,12 @@ class _Reader:
                 return first
             else:
                 self._text(match, inside)
+        self._pass_over()
         return b""
+
+    def _pass_over(self) -> None:
+        comma = self.value.find(b",", self.pos)
+        self.pos = comma + 1 if comma >= 0 else len(self.value)
 
     def _at(self, inside: bool) -> None:
         if not self.at and (inside or not self.angle):
@@ -136,14 +149,19 @@ class _Reader:
         self.spaced = quoted
 
     def _comment(self) -> None:
-        depth, pos, out = 1, self.pos, []
-        while depth and (match := _COMMENT.match(self.value, pos)) is not None:
+        depth, out = 1, []
+        for _ in range(_MAX_TOKENS):
+            match = _COMMENT.match(self.value, self.pos)
+            if match is None:
+                break
             token = match.group()
-            pos = match.end()
+            self.pos = match.end()
             depth += 1 if token == b"(" else -1 if token == b")" else 0
-            if depth:
-                out.append(token[1:] if token[:1] == b"\\" else token)
-        self.pos = pos
+            if not depth:
+                break
+            out.append(token[1:] if token[:1] == b"\\" else token)
+        else:
+            self._pass_over()
         self.spaced = True
         text = b"".join(out).strip()
         if text:

@@ -13,19 +13,20 @@ Params = tuple[tuple[bytes, bytes], ...]
 _TOKEN = rb"[^\x00-\x20()<>@,;:\\\"/\[\]?=\x7f]+"
 _NAME = re.compile(
     rb"\ncontent-(type|transfer-encoding|id|description|disposition|md5|language|location)[ \t]*:"
-    rb"([^\n]*(?:\n[ \t][^\n]*)*)"
+    rb"([^\n]*+(?:\n[ \t][^\n]*+)*+)"
 )  # over a lower-case block: the literal start lets the search skip at memory speed
-_COMMENT = re.compile(rb"\"[^\"\\]*(?:\\.[^\"\\]*)*\"|\([^()\\]*(?:\\.[^()\\]*)*\)", re.DOTALL)
+_COMMENT = re.compile(rb"\"[^\"\\]*+(?:\\.[^\"\\]*+)*+\"|\([^()\\]*+(?:\\.[^()\\]*+)*+\)", re.DOTALL)
 _TYPE = re.compile(rb"[ \t]*(" + _TOKEN + rb")(?:[ \t]*/[ \t]*(" + _TOKEN + rb"))?[ \t]*")
 _FIRST_TOKEN = re.compile(rb"[ \t]*(" + _TOKEN + rb")")
 _PARAM = re.compile(
-    rb"[;\s]*([^\s=;\"]+)[ \t]*=[ \t]*(?:\"([^\"\\]*(?:\\.[^\"\\]*)*)(?:\"|\\?\Z)|([^;\"]*))[^;]*|[^;]*;|[^;]+\Z",
+    rb"[;\s]*([^\s=;\"]+)[ \t]*=[ \t]*(?:\"([^\"\\]*+(?:\\.[^\"\\]*+)*+)(?:\"|\\?\Z)|([^;\"]*))[^;]*|[^;]*;|[^;]+\Z",
     re.DOTALL,
 )
 _ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
 _SECTION = re.compile(rb"([^*]+)\*(\d{1,3})(\*?)\Z")
 _LANGUAGE = re.compile(rb"[^\x00-\x20,;()\"\x7f-\xff]+")
 _MAX_PARAMS = 200
+_VALUE_LIMIT = 64 * 1024  # octets of a field that are looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +58,14 @@ class Content:
 
 
 def raw_content_fields(block: bytes) -> dict[bytes, bytes]:
-    """Lower-case name after "Content-" → unfolded value, of the first field of each name in a header block."""
+    """Lower-case name after "Content-" → unfolded value (64 KB of it) of the first field of each name in a block."""
     lowered = b"\n" + block.lower()
     found: dict[bytes, bytes] = {}
     for match in _NAME.finditer(lowered):
         name = match.group(1)
         if name not in found:
             start, end = match.span(2)
-            found[name] = unfold(block[start - 1 : end - 1])
+            found[name] = unfold(block[start - 1 : min(end - 1, start + _VALUE_LIMIT)])
     return found
 
 

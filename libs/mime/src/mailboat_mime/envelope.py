@@ -16,6 +16,7 @@ _LISTS = (b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc")
 _NAMES = _TEXTS + _LISTS
 _TEXT_LIMIT = 8 * 1024
 _AUTHOR_LIMIT = 16 * 1024
+_VALUE_LIMIT = 2 * FIELD_LIMIT  # octets of a field that are looked at
 
 
 def envelope(block: bytes, *, utf8: bool = False) -> bytes:
@@ -25,9 +26,9 @@ def envelope(block: bytes, *, utf8: bool = False) -> bytes:
     for name, raw in field_values(block, _NAMES):
         if name in _TEXTS:
             if name not in texts:
-                texts[name] = string(unfold(raw)[:_TEXT_LIMIT], utf8)
+                texts[name] = string(unfold(raw[:_VALUE_LIMIT])[:_TEXT_LIMIT], utf8)
         else:
-            lists.setdefault(name, []).append(unfold(raw))
+            lists.setdefault(name, []).append(unfold(raw[:_VALUE_LIMIT]))
     sender_from = _list(lists.get(b"from"), _AUTHOR_LIMIT, utf8)
     sender = _list(lists.get(b"sender"), _AUTHOR_LIMIT, utf8)
     reply_to = _list(lists.get(b"reply-to"), _AUTHOR_LIMIT, utf8)

@@ -7,7 +7,6 @@ Rules kept here:
 - every pattern consumes its input once, so a block of any content costs linear time.
 """
 
-import codecs
 import encodings.aliases
 import re
 from binascii import Error as BinasciiError
@@ -17,10 +16,13 @@ from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 _BLANK_LINE = re.compile(rb"\n\r?\n")
-_CONTINUED = rb"[^\n]*(?:\n[ \t][^\n]*)*(?:\n|\Z)"
-_FIELD = re.compile(rb"([^\n:]*)(:?)(" + _CONTINUED + rb")")
+# Possessive repeats: a field of a million folds must not be remembered fold by fold.
+_VALUE = rb"[^\n]*+(?:\n[ \t][^\n]*+)*+"
+_CONTINUED = _VALUE + rb"(?:\n|\Z)"
+_FIELD = re.compile(rb"([^\n:]*+)(:?)(" + _CONTINUED + rb")")
 _FOLD = re.compile(rb"\r?\n\t?")
 _RECEIVED = re.compile(rb"\nreceived[ \t]*:")
+_FIRST_LIMIT = 256 * 1024  # octets of a single value that are looked at: no more header is accepted by SMTP
 _LINE_BREAKS = bytes.maketrans(b"\r\n\0", b"   ")
 _WORD = re.compile(rb"=\?([^?\s*]{1,64})(?:\*[^?\s]*)?\?([bBqQ])\?([^?]*)\?=")
 _BASE64_JUNK = bytes(sorted(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")))
@@ -104,8 +106,7 @@ def select_fields(block: bytes, names: Iterable[bytes], negate: bool = False) ->
 @lru_cache(maxsize=128)
 def _value_finder(names: tuple[bytes, ...]) -> Callable[[bytes], list[tuple[bytes, bytes]]]:
     wanted = b"|".join(re.escape(name) for name in names)
-    value = rb"([^\n]*(?:\n[ \t][^\n]*)*)(?:\n|\Z)"
-    return re.compile(rb"(?i:(" + wanted + rb"))[ \t]*:" + value + rb"|" + _CONTINUED).findall
+    return re.compile(rb"(?i:(" + wanted + rb"))[ \t]*:(" + _VALUE + rb")(?:\n|\Z)|" + _CONTINUED).findall
 
 
 def field_values(block: bytes, names: tuple[bytes, ...]) -> list[tuple[bytes, bytes]]:
@@ -114,9 +115,9 @@ def field_values(block: bytes, names: tuple[bytes, ...]) -> list[tuple[bytes, by
 
 
 def first_value(block: bytes, name: bytes) -> bytes | None:
-    """The unfolded value of the first field of this name, or None."""
+    """The unfolded value (of its first 256 KB) of the first field of this name, or None."""
     found = field_values(block, (name,))
-    return unfold(found[0][1]) if found else None
+    return unfold(found[0][1][:_FIRST_LIMIT]) if found else None
 
 
 def unfold(value: bytes) -> bytes:
@@ -149,8 +150,7 @@ def _codec(charset: bytes) -> str | None:
     if name not in _CODECS or encodings.aliases.aliases.get(name, name) in _NOT_CHARSETS:
         return None
     try:
-        codecs.lookup(name)
-        b"".decode(name)
+        b"probe".decode(name, "replace")  # an empty value would decode with any codec, of text or not
     except LookupError:  # a codec of another platform, or one that is not about text
         return None
     return name

@@ -89,11 +89,12 @@ def _is_html(part: Part) -> bool:
 def _leaf_text(part: Part, message: bytes, octets: int) -> str:
     """The text of one part, read from at most `octets` octets of its body."""
     body = message[part.body_start : min(part.body_end, part.body_start + octets)]
-    text = decode_charset(_whole(decode_part(body, part.encoding), part), part.charset)
+    data = decode_part(body, part.encoding)
+    text = decode_charset(_whole(data) if part.size > octets else data, part.charset)
     return html_to_text(text) if _is_html(part) else text
 
 
-def _whole(data: bytes, part: Part) -> bytes:
+def _whole(data: bytes) -> bytes:
     """Without a UTF-8 character cut at the end of what was read: it would make the rest look like Latin-1."""
     for back in range(1, min(4, len(data)) + 1):
         byte = data[-back]

@@ -1,0 +1,226 @@
+"""Bodies as text, previews, dates, ids and base subjects."""
+
+import base64
+import datetime
+import quopri
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mailboat_mime import base_subject, decode_part, message_id, preview, references, scan, sent_date, text_of
+from mailboat_mime.text import html_to_text
+
+
+def lf(text: str) -> bytes:
+    return text.replace("\n", "\r\n").encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "expected"),
+    [
+        (b"aGVs\r\nbG8=\r\n", b"Base64", b"hello"),
+        (b"aGVsbG8", b"base64", b"hello"),
+        (b"a G*V-sbG8=\r\nfooter", b"base64", b"hello"),
+        (b"aGVsbG8A\xff\0", b"base64", b"hello\0"),
+        (b"a", b"base64", b""),
+        (b"aGVsb", b"base64", b"hel"),
+        (b"====", b"base64", b""),
+        (b"a=3Db=\r\nc=C3=BC =\r\n", b"Quoted-Printable", b"a=bc\xc3\xbc "),
+        (b"a=zz=", b"quoted-printable", b"a=zz"),
+        (b"a=3d", b"quoted-printable", b"a="),
+        (b"a=3D", b"7bit", b"a=3D"),
+        (b"a=3D", b"x-unknown", b"a=3D"),
+        (b"", b"base64", b""),
+    ],
+)
+def test_decode_part(body: bytes, encoding: bytes, expected: bytes) -> None:
+    assert decode_part(body, encoding) == expected
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=200, deadline=None)
+def test_encodings_round_trip(data: bytes) -> None:
+    assert decode_part(base64.encodebytes(data).replace(b"\n", b"\r\n"), b"base64") == data
+    assert decode_part(quopri.encodestring(data), b"quoted-printable") == data
+
+
+@given(st.binary(max_size=200), st.sampled_from([b"base64", b"quoted-printable", b"8bit", b"\xff"]))
+@settings(max_examples=200, deadline=None)
+def test_any_body_decodes(data: bytes, encoding: bytes) -> None:
+    assert len(decode_part(data, encoding)) <= len(data)
+
+
+HTML = "Content-Type: text/html; charset=utf-8\n\n"
+ALTERNATIVE = (
+    "Content-Type: multipart/alternative; boundary=b\n\n--b\n"
+    + HTML
+    + "<p>Rich <b>te</b>xt</p>\n--b\n\nPlain\n text\n--b--\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("message", "shown", "searched"),
+    [
+        (lf("\nHello,\n\n  world \n"), "Hello, world", "Hello,\r\n\r\n  world \r\n"),
+        (lf(HTML + "<style>x{}</style>a<br>b &amp; &#252;<!-- c --><script>1<2</script>d"), "a b & üd", "a\nb & üd"),
+        (lf(ALTERNATIVE), "Plain text", "\nRich text\n\nPlain\r\n text"),
+        (lf("Content-Type: text/plain; charset=iso-8859-1\n\n") + b"\xfc", "ü", "ü"),
+        (lf("Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: base64\n\nw7w="), "ü", "ü"),
+        (lf("Content-Type: text/plain\nContent-Disposition: attachment\n\nx"), "", "x"),
+        (lf("Content-Type: image/png\n\nx"), "", ""),
+        (lf("Content-Type: message/rfc822\n\nSubject: =?utf-8?q?s=C3=BC?=\n\nin"), "", "sü\nin"),
+        (lf("Content-Type: multipart/mixed; boundary=b\n\n--b\n\n \n--b\n" + HTML + "<p>x\n--b--"), "x", " \n\nx"),
+        (b"", "", ""),
+    ],
+)
+def test_preview_and_text(message: bytes, shown: str, searched: str) -> None:
+    part = scan(message)
+    assert preview(part, message) == shown
+    assert text_of(part, message) == searched
+
+
+def test_preview_is_at_most_200_characters_of_long_text() -> None:
+    message = lf("Content-Type: text/plain; charset=utf-8\n\n" + "ü" * 100_000)
+    assert preview(scan(message), message) == "ü" * 200
+    message = lf(HTML + "<style>" + "x" * 20_000 + "</style>" + "word " * 100)
+    assert preview(scan(message), message) == ("word " * 40).strip()
+    message = lf("\n" + " \n" * 2000 + "late")
+    assert preview(scan(message), message) == "late"
+
+
+def test_text_is_bounded_and_never_cuts_a_character() -> None:
+    message = lf("Content-Type: multipart/mixed; boundary=b\n\n" + "--b\n\n日本語日本語\n" * 50 + "--b--")
+    part = scan(message)
+    for limit in (0, 1, 5, 20, 100):
+        text = text_of(part, message, limit)
+        assert len(text) <= limit
+        assert set(text) <= set("日本語\n")
+    long = lf("Content-Type: text/plain; charset=utf-8\n\nx") + "ü".encode() * 10_000
+    assert set(text_of(scan(long), long, 2000)) == set("xü")
+
+
+@pytest.mark.parametrize(
+    ("markup", "expected"),
+    [
+        ("<p>a</p>", "\na\n"),
+        ("1 < 2 and 3 > 2", "1 < 2 and 3 > 2"),
+        ("a<!-- x", "a"),
+        ("a<script>x", "a"),
+        ("a<SCRIPT>x</Script >b", "ab"),
+        ("a<a href='x'>b</a>", "ab"),
+        ("&lt;b&gt;", "<b>"),
+        ("a<b", "a<b"),
+        ("<title>x</title>İ<style>y</style>z", "İz"),
+    ],
+)
+def test_html_to_text(markup: str, expected: str) -> None:
+    assert html_to_text(markup) == expected
+
+
+@pytest.mark.parametrize("piece", ["<", "<script>", "<!--", "<a ", "</p", "&", "&#", "-->", "<style></style>"])
+def test_hostile_html_is_read(piece: str) -> None:
+    message = lf(HTML) + piece.encode() * 100_000
+    assert len(preview(scan(message), message)) <= 200
+
+
+@given(
+    st.lists(st.sampled_from(["<", ">", "script", "!--", "-->", "</", "style", "p", "&lt", ";", "İ", " "])).map("".join)
+)
+@settings(max_examples=200, deadline=None)
+def test_any_html_is_text(markup: str) -> None:
+    message = lf(HTML) + markup.encode()
+    assert text_of(scan(message), message) == html_to_text(markup)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("Wed, 17 Jul 1996 02:23:25 -0700 (PDT)", (1996, 7, 17)),
+        ("1 Jan 2026 00:30:00 +1400", (2026, 1, 1)),
+        ("31 Dec 2025 23:30:00 -1200", (2025, 12, 31)),
+        ("Mon,  2 nov 2026 10:00 +0000", (2026, 11, 2)),
+        ("Monday, 2-Nov-26 10:00:00 GMT", (2026, 11, 2)),
+        ("2 November 2026", (2026, 11, 2)),
+        ("Mon, (x) 2 (y) Nov (z) 2026 10:00:00", (2026, 11, 2)),
+        ("2 Nov 99 1:2:3", (1999, 11, 2)),
+        ("2 Nov 49 1:2:3", (2049, 11, 2)),
+        ("2 Nov 126 1:2:3", (2026, 11, 2)),
+        ("Mon Nov  2 10:00:00 2026", (2026, 11, 2)),
+        ("Mon Nov 2 10:00:00 UTC 2026", (2026, 11, 2)),
+        ("November 2, 2026", (2026, 11, 2)),
+        ("2026-11-02T10:00:00Z", (2026, 11, 2)),
+        ("Mon,\r\n 2 Nov\r\n\t2026 10:00:00 +0000", (2026, 11, 2)),
+        ("31 Feb 2026", None),
+        ("2 Foo 2026", None),
+        ("0 Jan 2026", None),
+        ("yesterday", None),
+        ("", None),
+        ("1 Jan 0", None),
+    ],
+)
+def test_sent_date(value: str, expected: tuple[int, int, int] | None) -> None:
+    block = f"From: x\r\nDate: {value}\r\n\r\n".encode()
+    assert sent_date(block) == (datetime.date(*expected) if expected else None)
+
+
+def test_no_date() -> None:
+    assert sent_date(b"From: x\r\n\r\n") is None
+
+
+@given(st.lists(st.sampled_from(["1", "9", "Jan", " ", "-", ",", "(", ")", ":", "2026", "\xe9"])).map("".join))
+@settings(max_examples=200, deadline=None)
+def test_any_date_is_read_or_not(value: str) -> None:
+    found = sent_date(b"Date: " + value.encode() + b"\r\n\r\n")
+    assert found is None or 0 < found.year <= 9999
+
+
+@pytest.mark.parametrize(
+    ("block", "identity", "refs"),
+    [
+        (b"Message-ID: <a@b>\r\n\r\n", b"<a@b>", ()),
+        (b"Message-ID: x <a@b> y\r\nReferences: <1@x>\r\n <2@x> junk <1@x>\r\n\r\n", b"<a@b>", (b"<1@x>", b"<2@x>")),
+        (b"Message-Id: no brackets\r\nIn-Reply-To: <1@x> <2@x>\r\n\r\n", b"no brackets", (b"<1@x>",)),
+        (b'Message-ID:\r\nReferences: none\r\nIn-Reply-To: "x" of <3@x>\r\n\r\n', None, (b"<3@x>",)),
+        (b"\r\n", None, ()),
+    ],
+)
+def test_ids(block: bytes, identity: bytes | None, refs: tuple[bytes, ...]) -> None:
+    assert message_id(block) == identity
+    assert references(block) == refs
+
+
+@pytest.mark.parametrize(
+    ("subject", "expected"),
+    [
+        (b"hello", "hello"),
+        (b"Re: hello", "hello"),
+        (b"RE : re:FW: Fwd:  hello  (fwd) (FWD)", "hello"),
+        (b"Re[2]: [list] hello", "hello"),
+        (b"[list] Re: [tag] hello", "hello"),
+        (b"[a] [b]", "[b]"),
+        (b"[only]", "[only]"),
+        (b"[fwd: [x] Re: hello (fwd)]", "hello"),
+        (b"[Fwd: [fwd: hello]]", "hello"),
+        (b"Re: [fwd: hello]", "hello"),
+        (b"hello  \r\n\t world", "hello world"),
+        (b"=?utf-8?q?Re=3A_Gr=C3=BC=C3=9Fe?=", "Grüße"),
+        (b"Regarding: x", "Regarding: x"),
+        (b"Re:", ""),
+        (b"", ""),
+        (b"[unclosed Re: x", "[unclosed Re: x"),
+    ],
+)
+def test_base_subject(subject: bytes, expected: str) -> None:
+    assert base_subject(subject) == expected
+
+
+@pytest.mark.parametrize("piece", [b"re:", b"[a]", b"[fwd:", b"(fwd)", b"[", b"]", b" ", b"=?utf-8?q?a?= "])
+def test_hostile_subjects_are_bounded(piece: bytes) -> None:
+    assert len(base_subject(piece * 50_000)) <= 1024
+
+
+@given(st.lists(st.sampled_from(["Re", ":", "fwd", "(fwd)", "[", "]", "[fwd:", " ", "x"])).map("".join))
+@settings(max_examples=300, deadline=None)
+def test_base_subject_is_its_own_base(subject: str) -> None:
+    base = base_subject(subject.encode())
+    assert base_subject(base.encode()) == base
