@@ -6,8 +6,12 @@ it has sessions for and filters by account itself: a binding per account would s
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
+
 from google.protobuf.message import DecodeError
 from mailboat.events.v1 import events_pb2 as events
+from mailboat_common.bus import Bus, Exchange
 from mailboat_common.ids import shard
 from mailboat_common.log import get_logger
 
@@ -15,7 +19,7 @@ from .types import AccountId, MailboxChanged, MailboxId
 
 log = get_logger(__name__)
 
-EXCHANGE = "mailboat.events"
+EXCHANGE = Exchange("mailboat.events")
 QUEUE_LENGTH = 10_000
 
 
@@ -50,3 +54,49 @@ def decode(body: bytes) -> MailboxChanged:
         message.committed_at,
         message.deleted,
     )
+
+
+class MailboxEvents:
+    """A gateway's share of the news: the shards of the accounts it has sessions for.
+
+    `on_changed` is called in the event loop for every piece of news of a bound shard, also for accounts nobody here
+    asked for: the caller filters. `on_reconnect` is called when the connection came (back): what was said before is
+    unknown, so poll. Create it before `bus.run` is spawned.
+    """
+
+    def __init__(
+        self, bus: Bus, on_changed: Callable[[MailboxChanged], None], on_reconnect: Callable[[], None] | None = None
+    ) -> None:
+        self._bus = bus
+        self._on_changed = on_changed
+        self._users: Counter[str] = Counter()
+        self._news = bus.subscribe_shards(EXCHANGE, self._receive, QUEUE_LENGTH, on_reconnect)
+
+    @property
+    def connected(self) -> bool:
+        """False: no news comes at present, poll every second."""
+        return self._bus.connected
+
+    async def subscribe(self, account_id: AccountId) -> bool:
+        """One session more for this account. True: its news comes from now on; False: after the next reconnect."""
+        key = routing_key(account_id)
+        self._users[key] += 1
+        return await self._news.bind(key)
+
+    async def unsubscribe(self, account_id: AccountId) -> None:
+        """One session less; the shard is given up with its last session."""
+        key = routing_key(account_id)
+        self._users[key] -= 1
+        if self._users[key] <= 0:
+            del self._users[key]
+            await self._news.unbind(key)
+            if key in self._users:  # a session came while we gave it up
+                await self._news.bind(key)
+
+    def _receive(self, _key: str, body: bytes) -> None:
+        try:
+            news = decode(body)
+        except ValueError as error:
+            log.warning("news doesn't parse", cause=str(error))
+            return
+        self._on_changed(news)

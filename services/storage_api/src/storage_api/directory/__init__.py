@@ -1,0 +1,1 @@
+"""Who is who: domains, accounts, addresses, credentials, and who may log in."""

@@ -1,0 +1,282 @@
+"""What operators do with accounts. An account, its address, credential and mailboxes come and go in one transaction.
+
+`put` is the import's step: it makes an account what a row says and does nothing when it is so already. A plain
+password is checked against the stored hash, not hashed again; an imported hash is known by its SHA-256 even after a
+login replaced it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from mailboat_common.errors import Refused, RefusedCode
+from mailboat_common.ids import uuid7
+from mailboat_store_client.types import AccountId, MailboxChanged, MailboxId
+
+from ..db.driver import Database, Document, DuplicateKeyError, Session
+from ..outage import database_errors, transact
+from ..store.accounts import default_mailboxes, new_account_document
+from . import addresses
+from .authenticate import VerifiedCache
+from .passwords import PasswordPool, check_imported, check_policy
+from .schema import ADDRESSES, CREDENTIALS, DOMAINS
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account as operators see it. Sizes in octets, `quota_bytes` 0 is none, `created_at` in ms."""
+
+    account_id: AccountId
+    address: str
+    quota_bytes: int
+    used_bytes: int
+    messages: int
+    disabled: bool
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A password, or a hash from elsewhere; exactly one is set."""
+
+    password: str | None = None
+    password_hash: str | None = None
+
+
+class PutResult(enum.Enum):
+    """What `put` did."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+
+
+class Accounts:
+    """`clock` gives ms since the epoch; `changed` is called after each change, `publish` with deletions."""
+
+    def __init__(
+        self,
+        db: Database,
+        passwords: PasswordPool,
+        verified: VerifiedCache,
+        clock: Callable[[], int],
+        *,
+        changed: Callable[[], None],
+        publish: Callable[[Iterable[MailboxChanged]], None],
+    ) -> None:
+        self._db = db
+        self._accounts = db["accounts"]
+        self._addresses = db[ADDRESSES]
+        self._credentials = db[CREDENTIALS]
+        self._domains = db[DOMAINS]
+        self._passwords = passwords
+        self._verified = verified
+        self._clock = clock
+        self._changed = changed
+        self._publish = publish
+        self._creating = asyncio.Lock()  # all write their domain's document: in turn is faster than in conflict
+
+    async def create(self, address: str, secret: Secret, quota_bytes: int = 0) -> Account:
+        """A new account with the default mailboxes. Refused INVALID, NOT_FOUND (domain), ALREADY_EXISTS."""
+        parsed = addresses.require(address)
+        stored, source = await self._stored(secret)
+        now = self._clock()
+        account_id = AccountId(uuid7())
+        mailboxes = default_mailboxes(account_id, now)
+        account = new_account_document(account_id, mailboxes, quota_bytes=quota_bytes)
+        account |= {"address": parsed.full, "domain": parsed.domain, "created_at": now}
+        credential = {"_id": account_id, "a": account_id, "hash": stored, "updated_at": now}
+        if source is not None:
+            credential["source"] = source
+
+        async def work(session: Session) -> None:
+            domain = await self._domains.find_one({"_id": parsed.domain}, session=session)
+            if domain is None:
+                raise Refused(RefusedCode.NOT_FOUND, "The address's domain doesn't exist")
+            await self._addresses.insert_one(
+                {"_id": parsed.full, "a": account_id, "domain": parsed.domain}, session=session
+            )
+            await self._accounts.insert_one(account, session=session)
+            await self._credentials.insert_one(credential, session=session)
+            await self._db["mailboxes"].insert_many(mailboxes, session=session)
+            # Written in any case, so that a removal of the domain at the same moment conflicts.
+            admin = domain.get("admin") or parsed.full
+            await self._domains.update_one(
+                {"_id": parsed.domain}, {"$set": {"admin": admin}, "$inc": {"accounts": 1}}, session=session
+            )
+
+        try:
+            async with self._creating:
+                await transact(self._db, work)
+        except DuplicateKeyError:
+            raise Refused(RefusedCode.ALREADY_EXISTS, "The address is taken") from None
+        self._changed()
+        return _account(account)
+
+    async def get(self, address: str) -> Account:
+        """One account. Refused NOT_FOUND."""
+        return _account(await self._find(address))
+
+    async def page(self, domain: str | None, after: str, limit: int) -> list[Account]:
+        """Up to `limit` accounts (of one domain) behind the cursor `after`, which is `cursor(account)`."""
+        after_domain, _, after_local = after.partition("@")
+        behind: Document = {"domain": {"$gt": after_domain}}
+        if domain is not None:
+            name = addresses.normalise_domain(domain) or ""
+            behind = {"domain": name, "address": {"$gt": f"{after_local}@{name}" if after else ""}}
+        elif after:
+            last = f"{after_local}@{after_domain}"
+            behind = {"$or": [behind, {"domain": after_domain, "address": {"$gt": last}}]}
+        query = {**behind, "deleted_at": {"$exists": False}, "address": behind.get("address", {"$exists": True})}
+        async with database_errors():
+            found = await self._accounts.find(query, sort=[("domain", 1), ("address", 1)], limit=limit)
+        return [_account(document) for document in found]
+
+    async def update(
+        self,
+        address: str,
+        *,
+        secret: Secret | None = None,
+        quota_bytes: int | None = None,
+        disabled: bool | None = None,
+    ) -> Account:
+        """Changes what is given. Refused NOT_FOUND, INVALID."""
+        document = await self._find(address)
+        if secret is not None:
+            await self._set_secret(document["_id"], secret)
+        fields: Document = {}
+        if quota_bytes is not None:
+            fields["quota_bytes"] = quota_bytes
+        if disabled is not None:
+            fields["disabled"] = disabled
+        if fields:
+            async with database_errors():
+                updated = await self._accounts.find_one_and_update({"_id": document["_id"]}, {"$set": fields})
+            document = updated or document
+        self._changed()
+        return _account(document)
+
+    async def put(self, address: str, secret: Secret, quota_bytes: int | None) -> PutResult:
+        """Makes an account be so. Refused INVALID, NOT_FOUND (domain)."""
+        try:
+            document = await self._find(address)
+        except Refused as refused:
+            if refused.code is not RefusedCode.NOT_FOUND:
+                raise
+            await self.create(address, secret, quota_bytes or 0)
+            return PutResult.CREATED
+        same_secret = await self._has_secret(document["_id"], secret)
+        same_quota = quota_bytes is None or quota_bytes == document.get("quota_bytes", 0)
+        if same_secret and same_quota:
+            return PutResult.UNCHANGED
+        await self.update(address, secret=None if same_secret else secret, quota_bytes=quota_bytes)
+        return PutResult.UPDATED
+
+    async def remove(self, address: str) -> None:
+        """Deletes an account; its name is free at once, its mail goes with the next collections. Refused NOT_FOUND."""
+        document = await self._find(address)
+        account_id, full, domain = AccountId(bytes(document["_id"])), document["address"], document["domain"]
+        now = self._clock()
+
+        async def work(session: Session) -> list[MailboxChanged]:
+            await self._addresses.delete_many({"a": account_id}, session=session)
+            await self._credentials.delete_one({"_id": account_id}, session=session)
+            changes = {"$set": {"deleted_at": now, "removals_at": now}, "$inc": {"tree_version": 1}}
+            await self._accounts.update_one({"_id": account_id}, changes, session=session)
+            mailboxes = self._db["mailboxes"]
+            query = {"a": account_id, "name": {"$exists": True}}
+            found = await mailboxes.find(query, ["highest_modseq"], session=session)
+            await mailboxes.update_many(query, _deleted(now), session=session)
+            await self._hand_over(full, domain, session)
+            return [
+                MailboxChanged(account_id, MailboxId(bytes(one["_id"])), one["highest_modseq"], now, True)
+                for one in found
+            ]
+
+        async with database_errors():
+            self._publish(await transact(self._db, work))
+        self._changed()
+
+    async def _hand_over(self, leaving: str, domain: str, session: Session) -> None:
+        """Gives postmaster@ and abuse@ to the oldest account left."""
+        query = {"domain": domain, "address": {"$exists": True}, "deleted_at": {"$exists": False}}
+        oldest = await self._accounts.find(query, ["address"], sort=[("created_at", 1)], limit=1, session=session)
+        heir: Document = {"$set": {"admin": oldest[0]["address"]}} if oldest else {"$unset": {"admin": ""}}
+        await self._domains.update_one({"_id": domain, "admin": leaving}, heir, session=session)
+        await self._domains.update_one({"_id": domain}, {"$inc": {"accounts": -1}}, session=session)
+
+    async def _find(self, address: str) -> Document:
+        parsed = addresses.parse(address)
+        async with database_errors():
+            entry = parsed and await self._addresses.find_one({"_id": parsed.full})
+            document = await self._accounts.find_one({"_id": entry["a"]}) if entry else None
+        if document is None or document.get("deleted_at") is not None:
+            raise Refused(RefusedCode.NOT_FOUND, "No such account")
+        return document
+
+    async def _stored(self, secret: Secret) -> tuple[str, bytes | None]:
+        """(stored hash, SHA-256 of the imported one or None). Refused INVALID."""
+        if secret.password is not None:
+            check_policy(secret.password)
+            return await self._passwords.hash(secret.password), None
+        if secret.password_hash is None:
+            raise Refused(RefusedCode.INVALID, "A password or a password hash is needed")
+        stored = check_imported(secret.password_hash)
+        return stored, _source(stored)
+
+    async def _set_secret(self, account_id: bytes, secret: Secret) -> None:
+        stored, source = await self._stored(secret)
+        fields: Document = {"$set": {"hash": stored, "updated_at": self._clock()}}
+        if source is None:
+            fields["$unset"] = {"source": ""}
+        else:
+            fields["$set"]["source"] = source
+        async with database_errors():
+            await self._credentials.update_one({"_id": account_id}, fields)
+
+    async def _has_secret(self, account_id: bytes, secret: Secret) -> bool:
+        async with database_errors():
+            credential = await self._credentials.find_one({"_id": account_id})
+        if credential is None:
+            return False
+        if secret.password is None:
+            stored = check_imported(secret.password_hash or "")
+            return stored == credential["hash"] or _source(stored) == credential.get("source")
+        digest = self._verified.digest(account_id, credential["hash"], secret.password)
+        if self._verified.get(digest) is not None:
+            return True
+        fits = await self._passwords.verify(credential["hash"], secret.password)
+        if fits:
+            self._verified.put(digest, None)
+        return fits
+
+
+def cursor(account: Account) -> str:
+    """Where a page that ends with this account goes on."""
+    local, _, domain = account.address.rpartition("@")
+    return f"{domain}@{local}"
+
+
+def _source(stored: str) -> bytes:
+    return hashlib.sha256(stored.encode()).digest()
+
+
+def _account(document: Document) -> Account:
+    return Account(
+        AccountId(bytes(document["_id"])),
+        document["address"],
+        document.get("quota_bytes", 0),
+        document["usage"]["bytes"],
+        document["usage"]["messages"],
+        bool(document.get("disabled")),
+        document["created_at"],
+    )
+
+
+def _deleted(now: int) -> list[Document]:
+    """What the store's own deletion of a mailbox does to its document."""
+    return [{"$set": {"deleted_at": now, "old_name": "$name"}}, {"$unset": "name"}]

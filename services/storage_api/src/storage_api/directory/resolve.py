@@ -1,0 +1,173 @@
+"""The Directory port on MongoDB: who an address leads to, who may log in, who may send as whom.
+
+What SMTP asks at RCPT may be a moment old (store.md, rule 14: the commit decides), so what was found is kept for two
+seconds; what wasn't is asked again each time, so that a new account gets mail at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from mailboat_store_client.types import AccountId, AuthResult, RecipientStatus, Resolution
+
+from ..db.driver import Database, Document
+from ..outage import database_errors
+from .addresses import ROLES, Address, parse
+from .authenticate import Authenticator
+from .schema import ADDRESSES, DOMAINS
+
+V = TypeVar("V")
+
+FRESH_MS = 2000
+CACHE_ENTRIES = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Account:
+    account_id: AccountId
+    disabled: bool
+    over_quota: bool
+
+
+class _Fresh(Generic[V]):
+    """Values that are believed for two seconds."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self._values: dict[str, tuple[int, V]] = {}
+
+    def get(self, key: str) -> V | None:
+        entry = self._values.get(key)
+        return entry[1] if entry is not None and self._clock() - entry[0] < FRESH_MS else None
+
+    def put(self, key: str, value: V) -> None:
+        if len(self._values) >= CACHE_ENTRIES:
+            self._values.clear()
+        self._values[key] = self._clock(), value
+
+    def clear(self) -> None:
+        self._values.clear()
+
+
+class MongoDirectory:
+    """The Directory port. `clock` gives ms since the epoch."""
+
+    def __init__(self, db: Database, authenticator: Authenticator, clock: Callable[[], int]) -> None:
+        self._domains = db[DOMAINS]
+        self._addresses = db[ADDRESSES]
+        self._authenticator = authenticator
+        self._known_domains: _Fresh[str] = _Fresh(clock)
+        self._known_accounts: _Fresh[_Account] = _Fresh(clock)
+
+    def forget(self) -> None:
+        """What was found may have changed in this process."""
+        self._known_domains.clear()
+        self._known_accounts.clear()
+
+    async def authenticate(self, login: str, password: str, *, protocol: str, client: str) -> AuthResult:
+        """See `ports.Directory`; one log line for each login is the gateways' duty."""
+        return await self._authenticator.authenticate(login, password, client)
+
+    async def resolve(self, addresses: Sequence[str]) -> list[Resolution]:
+        """See `ports.Directory`."""
+        async with database_errors():
+            parsed = [await self._with_domain(address) for address in addresses]
+            asked = [address for address in parsed if address is not None]
+            domains = await self._find_domains({address.domain for address in asked})
+            local = [address for address in asked if address.domain in domains]
+            found = await self._find_accounts({name for address in local for name in _names(address, domains)})
+        return [_resolution(text, address, domains, found) for text, address in zip(addresses, parsed, strict=True)]
+
+    async def owns(self, account_id: AccountId, addresses: Sequence[str]) -> list[bool]:
+        """See `ports.Directory`."""
+        async with database_errors():
+            parsed = [parse(address) for address in addresses]
+            names = {name for address in parsed if address for name in (address.full, address.account)}
+            found = await self._find_accounts(names)
+        owners = [
+            None if address is None else found.get(address.full) or found.get(address.account) for address in parsed
+        ]
+        return [owner is not None and owner.account_id == account_id for owner in owners]
+
+    async def _with_domain(self, text: str) -> Address | None:
+        """The address; a bare "postmaster" is that of the oldest domain (RFC 5321 4.5.1)."""
+        if "@" in text or text.casefold() not in ROLES:
+            return parse(text)
+        oldest = await self._domains.find({}, ["_id"], sort=[("created_at", 1)], limit=1)
+        return parse(f"{text}@{oldest[0]['_id']}") if oldest else None
+
+    async def _find_domains(self, names: set[str]) -> dict[str, str]:
+        """Those that are ours, with their administrator's address ("" for none)."""
+        found: dict[str, str] = {}
+        for name in names:
+            admin = self._known_domains.get(name)
+            if admin is not None:
+                found[name] = admin
+        missing = names - found.keys()
+        if missing:
+            for document in await self._domains.find({"_id": {"$in": sorted(missing)}}, ["admin"]):
+                found[document["_id"]] = document.get("admin") or ""
+                self._known_domains.put(document["_id"], found[document["_id"]])
+        return found
+
+    async def _find_accounts(self, names: Iterable[str]) -> dict[str, _Account]:
+        """The accounts these addresses belong to."""
+        wanted = set(names)
+        found: dict[str, _Account] = {}
+        for name in wanted:
+            account = self._known_accounts.get(name)
+            if account is not None:
+                found[name] = account
+        missing = sorted(wanted - found.keys())
+        if missing:
+            for name, document in await self._read_accounts(missing):
+                quota = document.get("quota_bytes", 0)
+                account = _Account(
+                    AccountId(bytes(document["_id"])),
+                    bool(document.get("disabled")),
+                    bool(quota) and document["usage"]["bytes"] >= quota,
+                )
+                found[name] = account
+                self._known_accounts.put(name, account)
+        return found
+
+    async def _read_accounts(self, names: Sequence[str]) -> list[tuple[str, Document]]:
+        """(address, account document) of what exists, in one round trip."""
+        lookup = {"from": "accounts", "localField": "a", "foreignField": "_id", "as": "account"}
+        fields = {"account._id": 1, "account.disabled": 1, "account.deleted_at": 1}
+        fields |= {"account.quota_bytes": 1, "account.usage": 1}
+        pipeline: list[Document] = [
+            {"$match": {"_id": {"$in": list(names)}}},
+            {"$lookup": lookup},
+            {"$project": fields},
+        ]
+        rows = []
+        for document in await self._addresses.aggregate(pipeline):
+            if document["account"] and document["account"][0].get("deleted_at") is None:
+                rows.append((document["_id"], document["account"][0]))
+        return rows
+
+
+def _names(address: Address, domains: dict[str, str]) -> list[str]:
+    """The addresses whose account takes mail for `address`, best first: itself, without its tag, the administrator."""
+    names = [address.full, address.account]
+    if address.is_role and domains[address.domain]:
+        names.append(domains[address.domain])
+    return names
+
+
+def _resolution(text: str, address: Address | None, domains: dict[str, str], found: dict[str, _Account]) -> Resolution:
+    if address is None or address.domain not in domains:
+        return Resolution(text, RecipientStatus.NOT_LOCAL)
+    name = next((name for name in _names(address, domains) if name in found), None)
+    if name is None:
+        return Resolution(text, RecipientStatus.UNKNOWN)
+    account = found[name]
+    tag = address.tag if name == address.account and address.tag else None
+    if account.disabled and not address.is_role:
+        return Resolution(text, RecipientStatus.DISABLED)
+    if account.over_quota and not address.is_role:
+        return Resolution(text, RecipientStatus.OVER_QUOTA, account.account_id, tag)
+    return Resolution(text, RecipientStatus.LOCAL, account.account_id, tag)

@@ -1,0 +1,53 @@
+"""Collections of everything around the store, and their indexes.
+
+domains      _id name (A-labels), admin (an account's address, or absent), created_at (ms)
+addresses    _id normalised address, a account id, domain
+credentials  _id account id, a, hash, source (SHA-256 of the hash it was imported from, if any), updated_at (ms)
+accounts     the store's document (`db/schema.py`) with address, domain, created_at (ms)
+throttle     _id "c:…" (client address) or "l:…" (login), n failures, at (ms), until (ms), expires (date)
+tokens       _id, name, hash (SHA-256), scopes [str], created_at (ms)
+audit_log    _id uuid7, at (ms), actor, action, target, details
+trace        _id uuid7, t trace id, at (ms), kind, a, m, uid, details, expires (date)
+outbox       events for other systems (later); counted for `outbox_pending`
+"""
+
+from __future__ import annotations
+
+from ..db.driver import Database, IndexModel
+from ..db.migrations import Step, create_collections
+
+ADDRESSES = "addresses"
+AUDIT_LOG = "audit_log"
+CREDENTIALS = "credentials"
+DOMAINS = "domains"
+OUTBOX = "outbox"
+THROTTLE = "throttle"
+TOKENS = "tokens"
+TRACE = "trace"
+
+_EXPIRES = IndexModel([("expires", 1)], name="expires", expireAfterSeconds=0)
+
+INDEXES: dict[str, list[IndexModel]] = {
+    "accounts": [
+        IndexModel(
+            [("domain", 1), ("address", 1)],
+            name="address",
+            partialFilterExpression={"address": {"$exists": True}},
+        ),
+    ],
+    DOMAINS: [],
+    ADDRESSES: [IndexModel([("domain", 1)], name="domain"), IndexModel([("a", 1)], name="account")],
+    CREDENTIALS: [],
+    THROTTLE: [_EXPIRES],
+    TOKENS: [IndexModel([("hash", 1)], name="hash", unique=True)],
+    AUDIT_LOG: [IndexModel([("at", 1)], name="at")],
+    TRACE: [_EXPIRES, IndexModel([("t", 1), ("at", 1)], name="trace")],
+    OUTBOX: [],
+}
+
+
+async def _directory(db: Database) -> None:
+    await create_collections(db, INDEXES)
+
+
+STEPS: list[tuple[str, Step]] = [("0001-directory", _directory)]
