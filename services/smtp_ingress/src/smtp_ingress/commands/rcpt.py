@@ -1,0 +1,55 @@
+"""RCPT (RFC 5321 4.1.1.3): every recipient is checked here, and nobody is relayed for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mailboat_store_client.types import EnvelopeRecipient, RecipientStatus
+from mailboat_wire.smtp import Notify, parse_rcpt
+
+from .. import reply as replies
+from ..reply import Reply
+
+if TYPE_CHECKING:
+    from ..session import Session
+
+_RECIPIENT_OK = replies.reply(250, "2.1.5", "Recipient ok")
+_TOO_MANY = replies.reply(452, "4.5.3", "Too many recipients")
+_RELAY_DENIED = replies.reply(550, "5.7.1", "Relaying denied")
+_NO_OUTBOUND = replies.reply(450, "4.4.0", "Mail to other servers can't be sent yet, try again later")
+_REFUSALS = {
+    RecipientStatus.UNKNOWN: replies.reply(550, "5.1.1", "No such user here"),
+    RecipientStatus.DISABLED: replies.reply(550, "5.2.1", "Mailbox is disabled"),
+    RecipientStatus.OVER_QUOTA: replies.OVER_QUOTA,
+}
+
+
+async def run(session: Session, argument: bytes) -> Reply:
+    """Add a recipient; <postmaster> needs no domain (RFC 5321 2.3.5)."""
+    transaction = session.transaction
+    if transaction is None or transaction.chunked:
+        return replies.BAD_SEQUENCE_MAIL
+    if len(transaction.recipients) >= session.service.settings.recipients_limit:
+        return _TOO_MANY
+    rcpt = parse_rcpt(argument, smtputf8=transaction.smtputf8)
+    address = str(rcpt.recipient)
+    resolution = await session.service.resolve(address)
+    if resolution.status is RecipientStatus.NOT_LOCAL:
+        return _NO_OUTBOUND if session.account_id is not None else _RELAY_DENIED
+    if resolution.status is not RecipientStatus.LOCAL or resolution.account_id is None:
+        return _REFUSALS[resolution.status]
+    transaction.recipients.append(
+        EnvelopeRecipient(
+            address,
+            resolution.account_id,
+            resolution.mailbox,
+            _notify(rcpt.notify),
+            rcpt.orcpt.raw if rcpt.orcpt else "",
+        )
+    )
+    return _RECIPIENT_OK
+
+
+def _notify(notify: Notify | None) -> str:
+    """RFC 3461 4.1's text: NEVER, or a comma list; empty if the client said nothing."""
+    return "" if notify is None else ",".join(flag.name or "" for flag in Notify if flag & notify) or "NEVER"

@@ -1,0 +1,170 @@
+"""One SMTP session: its state, and what is legal now (RFC 5321 4.1.4, RFC 3207 4.2, RFC 4954 4).
+
+No sockets here: `aiosmtpd_session` reads lines and message data and sends the replies. Commands are in `commands/`, one
+file each. The order of a message is the design's: greeting, recipients checked at RCPT, data, content checks, one
+Deliver call, 250 with the trace id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from mailboat_common.errors import Failure, Refused, RefusedCode
+from mailboat_common.limits import ByteBudget
+from mailboat_common.log import get_logger
+from mailboat_common.server import Peer
+from mailboat_store_client.ports import Store
+from mailboat_store_client.types import AccountId, RecipientStatus, Resolution
+from mailboat_wire.sasl import Exchange
+from mailboat_wire.smtp import SmtpError
+
+from . import reply as replies
+from .reply import Next, Reply
+from .settings import Settings
+from .transaction import Transaction
+
+log = get_logger(__name__)
+
+RESOLUTION_SECONDS = 5.0
+RESOLUTIONS = 10_000
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+class Service:
+    """What all sessions of the process share."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self.settings = settings
+        self.store = store
+        self.budget = ByteBudget(settings.bytes_in_flight)
+        self._resolved: OrderedDict[str, tuple[float, Resolution]] = OrderedDict()
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def resolve(self, address: str) -> Resolution:
+        """Directory.resolve for one address; a good answer is remembered for a few seconds.
+
+        Whatever changes in between, the commit decides.
+        """
+        now = time.monotonic()
+        known = self._resolved.get(address)
+        if known is not None and now - known[0] < RESOLUTION_SECONDS:
+            return known[1]
+        (resolution,) = await self.store.directory.resolve([address])
+        self._resolved.pop(address, None)
+        if resolution.status is RecipientStatus.LOCAL:
+            self._resolved[address] = (now, resolution)
+            if len(self._resolved) > RESOLUTIONS:
+                self._resolved.popitem(last=False)
+        return resolution
+
+    def confirm(self, trace_id: str) -> None:
+        """Tell the store in the background that the client has read our 250; losing this is harmless."""
+        self.spawn(self._confirm(trace_id))
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something nobody waits for."""
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _confirm(self, trace_id: str) -> None:
+        try:
+            await self.store.delivery.confirm(trace_id)
+        except (Failure, Refused) as error:
+            log.info("confirmation lost", trace_id=trace_id, cause=str(error))
+
+
+@dataclass(slots=True)
+class Session:
+    """State of one connection. `tls` is "TLSv1.3 CIPHER", empty in clear text."""
+
+    service: Service
+    peer: Peer
+    tls: str = ""
+    helo: str = ""
+    esmtp: bool = False
+    account_id: AccountId | None = None
+    login: str = ""
+    transaction: Transaction | None = None
+    dialog: Exchange | None = None
+    unconfirmed: str = ""
+    mechanism: str = ""
+    errors: int = 0
+    auth_failures: int = 0
+
+    @property
+    def submission(self) -> bool:
+        """Whether this port is for our own users."""
+        return self.peer.listener.name.startswith("submission")
+
+    @property
+    def client(self) -> str:
+        """The true client address as text."""
+        return str(self.peer.address)
+
+    def greeting(self) -> Reply:
+        """220 of RFC 5321 4.3.1."""
+        return replies.reply(220, "", f"{self.service.settings.hostname} ESMTP Mailboat")
+
+    def secured(self, tls: str) -> None:
+        """TLS has begun: everything learned before is forgotten (RFC 3207 4.2)."""
+        self.tls = tls
+        self.helo, self.esmtp, self.transaction, self.unconfirmed = "", False, None, ""
+        self.account_id, self.login = None, ""
+
+    async def command(self, line: bytes) -> Reply:
+        """Answer one command line (without CRLF)."""
+        self.client_spoke()
+        if _CONTROL.search(line):
+            return self.erred(replies.BAD_LINE)
+        verb, _, argument = line.partition(b" ")
+        command = COMMANDS.get(verb.upper())
+        if command is None:
+            return self.erred(replies.UNKNOWN_COMMAND)
+        try:
+            answer = await command(self, argument.strip(b" \t"))
+        except SmtpError as error:
+            answer = replies.reply(error.code, error.enhanced, error.text)
+        except Refused as error:
+            log.info("refused", command=verb.decode("ascii"), cause=str(error))
+            answer = replies.STORAGE_FULL if error.code is RefusedCode.STORAGE_FULL else replies.UNAVAILABLE
+        except Failure as error:
+            log.warning("store failed", command=verb.decode("ascii"), cause=str(error))
+            answer = replies.UNAVAILABLE
+        if answer.code in (500, 501, 502, 503, 504):
+            return self.erred(answer)
+        return answer
+
+    async def dialog_line(self, line: bytes) -> Reply:
+        """Answer the next line of an AUTH exchange."""
+        return await auth.continue_dialog(self, line)
+
+    def erred(self, answer: Reply) -> Reply:
+        """Count a client's error; the 20th ends the session."""
+        self.errors += 1
+        if self.errors >= replies.MAX_ERRORS:
+            return replies.TOO_MANY_ERRORS
+        return answer
+
+    def client_spoke(self) -> None:
+        """Something came after our 250: the client has read it."""
+        if self.unconfirmed:
+            self.service.confirm(self.unconfirmed)
+            self.unconfirmed = ""
+
+    def end_transaction(self) -> None:
+        """Forget the envelope and give its octets back."""
+        if self.transaction is not None:
+            self.transaction.release()
+            self.transaction = None
+
+
+from .commands import COMMANDS, auth  # noqa: E402 - the commands need the session's type
+
+__all__ = ["Next", "Service", "Session"]
