@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import resource
 import shutil
 import signal
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mailboat_local.layout import Layout, StackError
+from mailboat_local.layout import BASE_PORTS, Layout, StackError, ports_of
 
 MARK = "MAILBOAT_LOCAL_PROCESS"
 PROC = Path("/proc")
@@ -233,6 +234,22 @@ def describe_os_error(error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"This user may not write{where}. Was the stack started by another user, or with sudo?"
     return f"{os.strerror(error.errno or 0)}{where}"
+
+
+def free_offset(replicas: int = 1) -> int:
+    """An offset that no stack uses and whose ports are all free at this moment: for tests and measurements."""
+    candidates = list(range(5000, 28000, 1000))
+    random.shuffle(candidates)
+    for offset in candidates:
+        wanted = {
+            port
+            for service in BASE_PORTS
+            for replica in range(1, replicas + 1)
+            for port in ports_of(service, replica, offset).values()
+        }
+        if all(_can_bind(port) for port in wanted):
+            return offset
+    raise StackError("No port offset is free: too many stacks run on this machine.")
 
 
 def port_holder(port: int) -> str | None:

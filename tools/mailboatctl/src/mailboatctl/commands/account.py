@@ -1,0 +1,181 @@
+"""``mailboatctl account``: people's accounts, one by one or thousands from a file."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mailboatctl import accounts_csv
+from mailboatctl.client import Client, segment
+from mailboatctl.context import connect, read_password
+from mailboatctl.errors import CommandError, Unreachable, WrongUse
+from mailboatctl.output import AsJson, Column, err, print_fields, print_json, print_table, say
+from mailboatctl.sizes import parse_size, show_size
+
+app = typer.Typer(help="Accounts.", no_args_is_help=True)
+Address = Annotated[str, typer.Argument(help="Such as alice@example.org")]
+PasswordStdin = Annotated[
+    bool, typer.Option("--password-stdin", help="Read the password from the first line of stdin.")
+]
+BATCH = 100  # plain passwords cost the server about 20 ms each: a batch stays well under every timeout
+
+COLUMNS: tuple[Column, ...] = (
+    ("address", lambda item: item["address"]),
+    ("quota", lambda item: show_size(item.get("quota_bytes"))),
+    ("used", lambda item: show_size(item.get("used_bytes") or 0)),
+    ("disabled", lambda item: bool(item.get("disabled"))),
+)
+
+
+@app.command()
+def add(
+    address: Address,
+    password_stdin: PasswordStdin = False,
+    quota: Annotated[str | None, typer.Option(help="5G, 500M, none; the platform's default if not given.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an account."""
+    request: dict[str, Any] = {"address": address}
+    if quota is not None:
+        request["quota_bytes"] = _size(quota)
+    request["password"] = read_password(password_stdin)
+    with connect() as api:
+        account = api.call("POST", "/v1/accounts", request)
+    print_json(account) if as_json else say(f"{account['address']} added.")
+
+
+@app.command("list")
+def show_all(
+    domain: Annotated[str | None, typer.Option(help="Only this domain's.")] = None, as_json: AsJson = False
+) -> None:
+    """List accounts."""
+    with connect() as api:
+        accounts = list(api.items("/v1/accounts", {"domain": domain} if domain else {}))
+    if as_json:
+        print_json(accounts)
+    else:
+        print_table(COLUMNS, accounts)
+
+
+@app.command()
+def show(address: Address, as_json: AsJson = False) -> None:
+    """Show one account."""
+    with connect() as api:
+        account = api.call("GET", _path(address))
+    print_json(account) if as_json else print_fields(account)
+
+
+@app.command()
+def passwd(address: Address, password_stdin: PasswordStdin = False, as_json: AsJson = False) -> None:
+    """Set an account's password."""
+    _change(address, {"password": read_password(password_stdin)}, "has a new password", as_json)
+
+
+@app.command()
+def quota(
+    address: Address, size: Annotated[str, typer.Argument(help="5G, 500M, none")], as_json: AsJson = False
+) -> None:
+    """Set how much mail an account may keep."""
+    _change(address, {"quota_bytes": _size(size)}, f"has a quota of {size}", as_json)
+
+
+@app.command()
+def disable(address: Address, as_json: AsJson = False) -> None:
+    """Nobody logs in to the account any more; mail for it is still accepted."""
+    _change(address, {"disabled": True}, "disabled", as_json)
+
+
+@app.command()
+def enable(address: Address, as_json: AsJson = False) -> None:
+    """Undo disable."""
+    _change(address, {"disabled": False}, "enabled", as_json)
+
+
+@app.command()
+def rm(
+    address: Address,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask; a script is never asked.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove an account with all its mail."""
+    if not yes and sys.stdin.isatty() and not typer.confirm(f"Remove {address} with all its mail?"):
+        raise CommandError("Nothing was removed.")
+    with connect() as api:
+        api.call("DELETE", _path(address))
+    print_json({"address": address, "removed": True}) if as_json else say(f"{address} removed.")
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="CSV: address,password,quota. - is stdin.", allow_dash=True)],
+    as_json: AsJson = False,
+) -> None:
+    """Make or update accounts from a file; run it again as often as you like.
+
+    A password may be a hash: $argon2id$..., {BCRYPT}$2b$..., {SHA512-CRYPT}$6$...; it is replaced by the platform's
+    own form when its owner logs in next.
+    """
+    rows = _read_file(file)
+    with connect() as api:
+        results = _send(api, rows)
+    counts = Counter(str(result["status"]) for result in results)
+    failed = [result for result in results if result["status"] == "error"]
+    if as_json:
+        print_json({"counts": dict(counts), "errors": failed})
+    else:
+        say(f"{len(results)} accounts: " + (", ".join(f"{n} {what}" for what, n in sorted(counts.items())) or "none"))
+        for result in failed:
+            say(f"  line {result['line']}: {result['address']}: {result.get('detail') or 'refused'}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _read_file(file: Path) -> list[accounts_csv.Row]:
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8-sig")
+    except OSError as error:
+        raise WrongUse(f"{file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise WrongUse(f"{file} is not UTF-8: {error.reason} at byte {error.start}") from error
+    return accounts_csv.read(io.StringIO(text, newline=""))
+
+
+def _send(api: Client, rows: list[accounts_csv.Row]) -> list[dict[str, Any]]:
+    """Each row's result with its line, in the file's order."""
+    results: list[dict[str, Any]] = []
+    columns = (TextColumn("importing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task("", total=len(rows))
+        for first in range(0, len(rows), BATCH):
+            batch = rows[first : first + BATCH]
+            try:
+                answer = api.call("POST", "/v1/accounts:batch", {"accounts": [row.request() for row in batch]})
+            except Unreachable as error:
+                raise Unreachable(f"{error} The first {len(results)} rows are done; run it again.") from error
+            for row, result in zip(batch, answer["results"], strict=True):
+                results.append({"line": row.line, "address": row.address} | result)
+            progress.advance(task, len(batch))
+    return results
+
+
+def _change(address: str, change: dict[str, Any], done: str, as_json: bool) -> None:
+    with connect() as api:
+        account = api.call("PATCH", _path(address), change)
+    print_json(account) if as_json else say(f"{address} {done}.")
+
+
+def _path(address: str) -> str:
+    return f"/v1/accounts/{segment(address)}"
+
+
+def _size(text: str) -> int | None:
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise WrongUse(f"{error}.") from error

@@ -1,0 +1,35 @@
+"""``mailboatctl``: operates Mailboat through its REST API.
+
+MB_API_URL and MB_API_TOKEN say which API and with which token; without them .local/credentials.env in the current
+directory does. Exit status: 0 done, 1 refused (or the audit has findings), 2 wrong use, 3 the API is not reachable.
+"""
+
+from __future__ import annotations
+
+import typer
+from rich.text import Text
+
+from mailboatctl.commands import account, domain, token
+from mailboatctl.commands.audit import audit
+from mailboatctl.commands.trace import trace
+from mailboatctl.errors import CommandError
+from mailboatctl.output import err
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(domain.app, name="domain")
+app.add_typer(account.app, name="account")
+app.add_typer(token.app, name="token")
+app.command()(trace)
+app.command()(audit)
+
+
+def main() -> None:
+    """Run a command; what a person can do something about is one text and an exit status."""
+    try:
+        app()
+    except CommandError as error:
+        err.print(Text.assemble(("mailboatctl: ", "bold red"), str(error)))
+        raise SystemExit(error.status) from None
+    except KeyboardInterrupt:
+        err.print("Interrupted.")
+        raise SystemExit(130) from None

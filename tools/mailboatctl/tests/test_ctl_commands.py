@@ -1,0 +1,292 @@
+"""Every command against an API that answers as docs/api.md says, over real HTTP."""
+
+import io
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+from mailboatctl.main import main
+
+TOKEN = "a-token-of-the-test"
+PAGE = 2
+
+
+class Api:
+    """Domains, accounts and tokens in dictionaries."""
+
+    def __init__(self) -> None:
+        self.domains: dict[str, dict[str, Any]] = {}
+        self.accounts: dict[str, dict[str, Any]] = {}
+        self.tokens: dict[str, dict[str, Any]] = {}
+        self.audit: list[dict[str, Any]] = [{"summary": {"accounts": 2, "messages": 5, "findings": 0}}]
+        self.batches: list[int] = []
+        self.routes: list[tuple[str, str, Callable[..., tuple[int, Any]]]] = [
+            ("GET", "/v1/domains", lambda body, query: self._page(self.domains, query)),
+            ("POST", "/v1/domains", lambda body, query: self._add(self.domains, body["name"], body)),
+            ("DELETE", "/v1/domains/(.+)", lambda body, query, name: self._remove(self.domains, name)),
+            ("GET", "/v1/accounts", self._list_accounts),
+            ("POST", "/v1/accounts", lambda body, query: self._add(self.accounts, body["address"], body)),
+            ("POST", "/v1/accounts:batch", self._batch),
+            ("GET", "/v1/accounts/(.+)", lambda body, query, name: self._show(self.accounts, name)),
+            ("PATCH", "/v1/accounts/(.+)", self._patch),
+            ("DELETE", "/v1/accounts/(.+)", lambda body, query, name: self._remove(self.accounts, name)),
+            ("GET", "/v1/tokens", lambda body, query: self._page(self.tokens, query)),
+            ("POST", "/v1/tokens", self._token),
+            ("DELETE", "/v1/tokens/(.+)", lambda body, query, name: self._remove(self.tokens, name)),
+            ("GET", "/v1/trace/(.+)", self._trace),
+            ("POST", "/v1/audit", lambda body, query: (200, self.audit)),
+        ]
+
+    def handle(self, method: str, target: str, body: Any) -> tuple[int, Any]:
+        path, query = urlsplit(target).path, parse_qs(urlsplit(target).query)
+        for verb, pattern, handler in self.routes:
+            found = re.fullmatch(pattern, path)
+            if verb == method and found:
+                return handler(body, query, *(unquote(part) for part in found.groups()))
+        return problem(404, "Not found")
+
+    def _page(self, items: dict[str, dict[str, Any]], query: dict[str, list[str]]) -> tuple[int, Any]:
+        first = int(query.get("cursor", ["0"])[0])
+        page = list(items.values())[first : first + PAGE]
+        return 200, {"items": page, "next": str(first + PAGE) if first + PAGE < len(items) else None}
+
+    def _add(self, items: dict[str, dict[str, Any]], key: str, body: dict[str, Any]) -> tuple[int, Any]:
+        if key in items:
+            return problem(409, "Conflict", f"{key} exists already")
+        items[key] = body
+        return 201, {name: value for name, value in body.items() if name != "password"}
+
+    def _show(self, items: dict[str, dict[str, Any]], key: str) -> tuple[int, Any]:
+        return (200, items[key]) if key in items else problem(404, "Not found", f"There is no {key}")
+
+    def _remove(self, items: dict[str, dict[str, Any]], key: str) -> tuple[int, Any]:
+        return (204, None) if items.pop(key, None) is not None else problem(404, "Not found", f"There is no {key}")
+
+    def _list_accounts(self, body: Any, query: dict[str, list[str]]) -> tuple[int, Any]:
+        domain = query.get("domain", [""])[0]
+        return self._page({key: value for key, value in self.accounts.items() if key.endswith(domain)}, query)
+
+    def _patch(self, body: dict[str, Any], query: Any, key: str) -> tuple[int, Any]:
+        if key not in self.accounts:
+            return problem(404, "Not found", f"There is no {key}")
+        self.accounts[key] |= body
+        return 200, self.accounts[key]
+
+    def _batch(self, body: dict[str, Any], query: Any) -> tuple[int, Any]:
+        self.batches.append(len(body["accounts"]))
+        results = []
+        for account in body["accounts"]:
+            known = self.accounts.get(account["address"])
+            if account["address"].endswith("@nowhere.test"):
+                results.append({"address": account["address"], "status": "error", "detail": "no such domain"})
+                continue
+            status = "created" if known is None else "unchanged" if known == account else "updated"
+            self.accounts[account["address"]] = account
+            results.append({"address": account["address"], "status": status})
+        return 200, {"results": results}
+
+    def _token(self, body: dict[str, Any], query: Any) -> tuple[int, Any]:
+        self.tokens["t1"] = {"id": "t1", **body}
+        return 201, {"id": "t1", "token": "shown-once", **body}
+
+    def _trace(self, body: Any, query: Any, key: str) -> tuple[int, Any]:
+        if key != "known":
+            return problem(404, "Not found")
+        return 200, {"id": key, "events": [{"at": "2026-01-02T03:04:05Z", "event": "accepted", "listener": "smtp"}]}
+
+
+def problem(status: int, title: str, detail: str = "") -> tuple[int, Any]:
+    return status, {"type": "about:blank", "title": title, "status": status} | ({"detail": detail} if detail else {})
+
+
+class Handler(BaseHTTPRequestHandler):
+    api: Api
+
+    def _answer(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        body = json.loads(self.rfile.read(length)) if length else None
+        if self.headers["Authorization"] != f"Bearer {TOKEN}":
+            status, value = problem(401, "Unauthorized")
+        else:
+            status, value = self.api.handle(self.command, self.path, body)
+        lines = value if isinstance(value, list) else [value]
+        data = b"" if value is None else "".join(json.dumps(line) + "\n" for line in lines).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    do_GET = do_POST = do_PATCH = do_DELETE = _answer  # noqa: N815 - http.server's names
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Api]:
+    made = Api()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("BoundHandler", (Handler,), {"api": made}))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MB_API_URL", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("MB_API_TOKEN", TOKEN)
+    yield made
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*arguments: str, stdin: str = "") -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["mailboatctl", *arguments])
+        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
+        with pytest.raises(SystemExit) as ended:
+            main()
+        shown = capsys.readouterr()
+        code = ended.value.code
+        return (0 if code is None else int(code)), shown.out, shown.err
+
+    return call
+
+
+def test_domains(api: Api, run: Run) -> None:
+    for name in ("a.test", "b.test", "c.test"):
+        assert run("domain", "add", name) == (0, f"{name} added.\n", "")
+    status, text, _ = run("domain", "list", "--json")
+    assert (status, json.loads(text)) == (0, [{"name": "a.test"}, {"name": "b.test"}, {"name": "c.test"}])
+    assert run("domain", "list")[1].split() == ["domain", "a.test", "b.test", "c.test"]
+    assert run("domain", "rm", "b.test")[0] == 0
+    assert list(api.domains) == ["a.test", "c.test"]
+
+
+def test_a_refusal_is_told_with_status_1(api: Api, run: Run) -> None:
+    run("domain", "add", "a.test")
+    assert run("domain", "add", "a.test") == (1, "", "mailboatctl: Conflict: a.test exists already.\n")
+    assert run("domain", "rm", "b.test")[0] == 1
+
+
+def test_accounts(api: Api, run: Run) -> None:
+    status, text, _ = run("account", "add", "a@x.test", "--password-stdin", "--quota", "5G", stdin="s3cret\nrest\n")
+    assert (status, text) == (0, "a@x.test added.\n")
+    assert api.accounts["a@x.test"] == {"address": "a@x.test", "quota_bytes": 5 << 30, "password": "s3cret"}
+    assert run("account", "passwd", "a@x.test", "--password-stdin", stdin="new\n")[0] == 0
+    assert api.accounts["a@x.test"]["password"] == "new"
+    assert run("account", "disable", "a@x.test")[1] == "a@x.test disabled.\n"
+    assert json.loads(run("account", "show", "a@x.test", "--json")[1])["disabled"] is True
+    assert run("account", "enable", "a@x.test")[0] == 0
+    assert run("account", "quota", "a@x.test", "none")[0] == 0
+    assert (api.accounts["a@x.test"]["disabled"], api.accounts["a@x.test"]["quota_bytes"]) == (False, None)
+    assert "a@x.test" in run("account", "list", "--domain", "x.test")[1]
+    assert json.loads(run("account", "list", "--domain", "y.test", "--json")[1]) == []
+    assert run("account", "rm", "a@x.test", "--yes")[0] == 0
+    assert api.accounts == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin"),
+    [
+        (["account", "add", "a@x.test"], "secret\n"),
+        (["account", "add", "a@x.test", "--password-stdin"], "\n"),
+        (["account", "add", "a@x.test", "--password-stdin", "--quota", "much"], "secret\n"),
+        (["account", "add", "a@x.test", "--password", "secret"], ""),
+        (["account", "import", "/nowhere.csv"], ""),
+        (["account", "import", "-"], "nobody,p\n"),
+        (["no-such-command"], ""),
+    ],
+)
+def test_wrong_use_has_status_2_and_sends_nothing(api: Api, run: Run, arguments: list[str], stdin: str) -> None:
+    status, _, text = run(*arguments, stdin=stdin)
+    assert status == 2
+    assert text
+    assert api.accounts == {}
+
+
+def test_import_is_idempotent_and_sent_in_batches(api: Api, run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "people.csv"
+    lines = [f"u{n}@x.test,pw{n},1G" for n in range(250)]
+    file.write_text("address,password,quota\n" + "\n".join(lines) + "\n")
+    assert run("account", "import", str(file))[:2] == (0, "250 accounts: 250 created\n")
+    assert api.batches == [100, 100, 50]
+    assert run("account", "import", str(file))[:2] == (0, "250 accounts: 250 unchanged\n")
+    file.write_text("\ufeff" + "\n".join([*lines[:-1], "u249@x.test,other,1G", "v@x.test,$argon2id$abc"]))
+    _, text, _ = run("account", "import", str(file), "--json")
+    assert json.loads(text) == {"counts": {"unchanged": 249, "updated": 1, "created": 1}, "errors": []}
+    assert api.accounts["v@x.test"] == {"address": "v@x.test", "password_hash": "$argon2id$abc"}
+
+
+def test_refused_rows_are_named_by_line(api: Api, run: Run) -> None:
+    status, text, _ = run("account", "import", "-", stdin="a@x.test,p\nb@nowhere.test,p\n")
+    assert status == 1
+    assert text.splitlines() == ["2 accounts: 1 created, 1 error", "  line 2: b@nowhere.test: no such domain"]
+
+
+def test_tokens(api: Api, run: Run) -> None:
+    status, text, error = run("token", "create", "crm", "--scope", "submit", "--scope", "domain:x.test")
+    assert (status, text) == (0, "shown-once\n")
+    assert "t1" in error
+    assert api.tokens["t1"]["scopes"] == ["submit", "domain:x.test"]
+    assert "crm" in run("token", "list")[1]
+    assert json.loads(run("token", "revoke", "t1", "--json")[1]) == {"id": "t1", "revoked": True}
+
+
+def test_trace(api: Api, run: Run) -> None:
+    status, text, _ = run("trace", "known")
+    assert status == 0
+    assert text.split() == ["time", "event", "details", "2026-01-02T03:04:05Z", "accepted", "listener=smtp"]
+    assert run("trace", "other")[0] == 1
+
+
+def test_audit_that_finds_nothing(api: Api, run: Run) -> None:
+    assert run("audit")[:2] == (0, "Checked: 2 accounts, 5 messages.\n0 findings.\n")
+
+
+def test_audit_with_findings(api: Api, run: Run) -> None:
+    api.audit.insert(0, {"finding": "missing-body", "account": "a1", "body": "[b1]"})
+    status, text, _ = run("audit")
+    assert status == 1
+    assert text.splitlines()[0] == "missing-body: account=a1 body=[b1]"
+    status, text, _ = run("audit", "--json")
+    assert (status, [json.loads(line) for line in text.splitlines()]) == (1, api.audit)
+
+
+def test_an_audit_that_is_cut_short_is_no_success(api: Api, run: Run) -> None:
+    api.audit = [{"finding": "missing-body"}]
+    status, _, error = run("audit")
+    assert status == 3
+    assert "without a summary" in error
+
+
+def test_nothing_listens(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MB_API_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("MB_API_TOKEN", TOKEN)
+    status, text, error = run("domain", "list", "--json")
+    assert (status, text) == (3, "")
+    assert "127.0.0.1:1 is not reachable" in error
+
+
+def test_a_wrong_token(api: Api, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MB_API_TOKEN", "wrong")
+    status, _, error = run("domain", "list")
+    assert status == 1
+    assert "MB_API_TOKEN" in error
+    assert "wrong" not in error
+
+
+def test_no_settings(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("MB_API_URL", raising=False)
+    monkeypatch.delenv("MB_API_TOKEN", raising=False)
+    monkeypatch.chdir(tmp_path)
+    status, _, error = run("domain", "list")
+    assert status == 2
+    assert "MB_API_URL" in error
