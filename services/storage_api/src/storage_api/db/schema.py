@@ -48,6 +48,7 @@ VANISHED = "vanished"
 
 INDEXES: dict[str, list[IndexModel]] = {
     MAILBOXES: [
+        IndexModel([("a", 1)], name="account"),
         IndexModel(
             [("a", 1), ("name", 1)], name="name", unique=True, partialFilterExpression={"name": {"$exists": True}}
         ),
@@ -66,7 +67,7 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel([("at", 1)], name="age"),
     ],
     BODIES: [
-        IndexModel([("a", 1)], name="account"),
+        IndexModel([("a", 1), ("_id", 1)], name="account"),
         IndexModel(
             [("a", 1), ("dead_since", 1)], name="dead", partialFilterExpression={"dead_since": {"$exists": True}}
         ),
@@ -82,6 +83,7 @@ INDEXES: dict[str, list[IndexModel]] = {
     ACCEPTED: [IndexModel([("next_attempt", 1)], name="due")],
     ACCEPTED_PARTS: [IndexModel([("at", 1)], name="age")],
     ACCOUNTS: [
+        IndexModel([("deleted_at", 1)], name="deleted", partialFilterExpression={"deleted_at": {"$exists": True}}),
         IndexModel([("removals_at", 1)], name="removals", partialFilterExpression={"removals_at": {"$exists": True}}),
     ],
     RECENT: [IndexModel([("a", 1)], name="account")],

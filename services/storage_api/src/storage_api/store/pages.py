@@ -53,8 +53,11 @@ def split_page_id(value: bytes) -> tuple[MailboxId, int, bytes]:
 
 
 def page_id_range(mailbox_id: MailboxId) -> tuple[bytes, bytes]:
-    """First and last `_id` (inclusive) a page of this mailbox can have."""
-    return mailbox_id, mailbox_id + b"\xff" * 5
+    """First and last `_id` (inclusive) a page of this mailbox can have.
+
+    Both are as long as an `_id`: MongoDB orders binaries by length first, so a shorter bound lets other mailboxes in.
+    """
+    return mailbox_id + bytes(5), mailbox_id + b"\xff" * 5
 
 
 def pack_directory(pages: Sequence[PageRef]) -> bytes:
