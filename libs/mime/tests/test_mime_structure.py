@@ -145,6 +145,19 @@ def test_structures_of_the_deepest_and_widest_are_bounded() -> None:
     assert all(len(rendered) <= FIELD_LIMIT for rendered in structures(scan(wide), wide))
 
 
+@pytest.mark.parametrize("main", [b"t" * 9000, b"text", b"\xe9" * 9000])
+def test_names_are_cut(main: bytes) -> None:
+    header = b"Content-Type: " + main + b"/" + main + b'; charset="' + b"\\\\" * 900 + b'"\r\n'
+    header += b"Content-Transfer-Encoding: " + main + b"\r\n\r\n"
+    message = lf("Content-Type: multipart/mixed; boundary=b\n\n") + (b"--b\r\n" + header + b"\r\n") * 1000
+    part = scan(message)
+    assert Part.from_bytes(part.to_bytes()) == part
+    assert len(part.to_bytes()) < 512 * 1024
+    for rendered in structures(part, message):
+        assert len(rendered) <= FIELD_LIMIT
+        assert rendered.count(b"(") >= 999
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [

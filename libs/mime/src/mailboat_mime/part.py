@@ -35,6 +35,7 @@ class Part:
     [header_start, body_start) is the header with its blank line, [body_start, body_end) the body; a child lies inside
     its parent's body. `type`, `subtype` and `encoding` are as sent, with the defaults of RFC 2045 where a field is
     absent. `flattened`: a multipart or message that is shown as a leaf (no boundary, too deep or too many parts).
+    Names are cut at 127 octets, encoding and charset at 63: the compact form of 1,000 parts stays under 512 KB.
     `lines`: LFs in the body, for text and message parts, else 0. `charset`: of text parts, as sent, else empty.
     """
 

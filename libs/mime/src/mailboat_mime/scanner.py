@@ -21,6 +21,8 @@ from mailboat_mime.headers import header_end
 from mailboat_mime.part import Kind, Part
 
 _NEVER = maxsize >> 1
+_NAME_LIMIT = 127  # octets of a type or subtype (RFC 6838 4.2); longer names are cut, so that the tree stays small
+_WORD_LIMIT = 63  # octets of an encoding or charset
 _DEEPEST = 200  # renderings recurse; a caller's max_depth is bounded by this
 
 
@@ -172,14 +174,15 @@ class _Scanner:
         """What the header [start, body_start) says the part is, as far as the limits allow."""
         raw = raw_content_fields(self.message[start:body_start])
         main, sub, params = parse_type(raw.get(b"type"))
-        encoding = parse_token(raw.get(b"transfer-encoding")) or b"7bit"
+        encoding = (parse_token(raw.get(b"transfer-encoding")) or b"7bit")[:_WORD_LIMIT]
         if main is None:
             main, sub = (b"message", b"rfc822") if digest else (b"text", b"plain")
         lowered = main.lower()
-        part = _Open(start, body_start, Kind.LEAF, main, sub or b"unknown", encoding, b"", False)
+        shown = (sub or b"unknown")[:_NAME_LIMIT]
+        part = _Open(start, body_start, Kind.LEAF, main[:_NAME_LIMIT], shown, encoding, b"", False)
         if lowered == b"text":
-            part.subtype = sub or b"plain"
-            part.charset = next((value for name, value in params if name.lower() == b"charset"), b"")
+            part.subtype = shown if sub else b"plain"
+            part.charset = next((value for name, value in params if name.lower() == b"charset"), b"")[:_WORD_LIMIT]
         elif lowered == b"multipart":
             boundary = next((value for name, value in params if name.lower() == b"boundary"), b"")
             part.kind, part.delimiter = Kind.MULTIPART, b"\n--" + boundary

@@ -10,6 +10,7 @@ from mailboat_mime.part import Kind, Part
 from mailboat_mime.strings import FIELD_LIMIT, NIL, nstring, string
 
 _STRING_LIMIT = 8 * 1024
+_SPARE = 24  # octets of a name in a structure that would be too large otherwise
 _EMPTY_BODY = b'("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 0 0'
 _NO_ENVELOPE = b"(NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL)"
 _DEFAULT_CHARSET = b'"charset" "us-ascii"'
@@ -48,7 +49,7 @@ def _bounded(part: Part, message: bytes, extended: bool, contents: dict[int, Con
 
 
 class _Renderer:
-    """Writes one structure; gives up past `limit`, or, without one, writes only what can't grow with the content."""
+    """Writes one structure; gives up past `limit`, or, without one, writes only what 1,000 parts have room for."""
 
     def __init__(self, message: bytes, extended: bool, limit: int | None, contents: dict[int, Content]) -> None:
         self.message = message
@@ -65,7 +66,7 @@ class _Renderer:
     def part(self, part: Part) -> bool:
         """Write a part and those below it; False if it went past the limit."""
         if self.limit is None:
-            content = Content(params=((b"charset", part.charset[:64]),) if part.charset else ())
+            content = Content(params=((b"charset", part.charset[:_SPARE]),) if part.charset else ())
         else:
             known = self.contents.get(part.header_start)
             content = known if known is not None else content_fields(part, self.message)
@@ -88,7 +89,7 @@ class _Renderer:
     def multipart(self, part: Part, content: Content) -> None:
         if not part.children:
             self.put(_EMPTY_BODY + (b" NIL NIL NIL NIL)" if self.extended else b")"))
-        self.put(b" " + _text(part.subtype))
+        self.put(b" " + _text(part.subtype if self.limit is not None else part.subtype[:_SPARE]))
         if self.extended:
             self.put(b" " + _params(content.params))
             self.put(_extension(content))
@@ -96,15 +97,16 @@ class _Renderer:
     def leaf(self, part: Part, content: Content) -> bool:
         params = () if part.flattened else content.params
         text = part.is_text
+        room = _SPARE if self.limit is None else None
         self.put(
             b"%b %b %b %b %b %b %d"
             % (
-                b'"message"' if part.kind is Kind.MESSAGE else _text(part.type),
-                b'"rfc822"' if part.kind is Kind.MESSAGE else _text(part.subtype),
+                b'"message"' if part.kind is Kind.MESSAGE else _text(part.type[:room]),
+                b'"rfc822"' if part.kind is Kind.MESSAGE else _text(part.subtype[:room]),
                 _text_params(params) if text else _params(params),
                 _text(content.content_id),
                 _text(content.description),
-                _text(part.encoding if len(part.encoding) < 64 else b"x-unknown"),
+                _text(part.encoding[:room]),
                 part.size,
             )
         )
