@@ -68,7 +68,7 @@ def test_a_child_that_dies_while_starting_is_told_with_its_last_words(stack: Sta
     metadata.write_bytes(b"not BSON\n")
     try:
         with pytest.raises(
-            StackError, match=r"(?s)mongod-1 ended while it was starting. Its last words .*storage.bson"
+            StackError, match=r"(?s)mongod-1 ended while it was starting. Its last words .*storage engine metadata file"
         ):
             stack.start("mongod-1")
     finally:

@@ -108,6 +108,8 @@ def run(directory: Directory = DEFAULT) -> None:
         out.print("Ctrl-C ends everything.")
         supervisor.run()
         out.print("Ending everything ...")
+    except KeyboardInterrupt:
+        out.print("Interrupted; ending everything ...")
     finally:
         supervisor.end()
     out.print("Ended.")

@@ -53,6 +53,7 @@ class Processes:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._spawned: dict[int, subprocess.Popen[bytes]] = {}
+        self._log_starts: dict[str, int] = {}  # where in its log a process's present life begins
         _raise_file_limit()
 
     def pid(self, name: str) -> int | None:
@@ -89,6 +90,7 @@ class Processes:
         env = {name: os.environ[name] for name in INHERITED if name in os.environ}
         env |= dict(child.env) | {MARK: self._mark(child.name)}
         with log.open("ab") as output:
+            self._log_starts[child.name] = output.tell()
             try:
                 process = subprocess.Popen(
                     child.argv,
@@ -178,12 +180,12 @@ class Processes:
         return ended
 
     def last_lines(self, name: str, count: int = 15) -> list[str]:
-        """The end of the process's log."""
+        """The end of the process's log, from its last start on if that was ours."""
         log = self._layout.log_file(name)
         if not log.exists():
             return []
         with log.open("rb") as stream:
-            stream.seek(max(0, log.stat().st_size - 64 * 1024))
+            stream.seek(max(self._log_starts.get(name, 0), log.stat().st_size - 64 * 1024))
             return stream.read().decode(errors="replace").splitlines()[-count:]
 
     def _mark(self, name: str) -> str:

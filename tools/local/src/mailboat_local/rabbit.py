@@ -7,7 +7,6 @@ port mapper (epmd) is started here too, in the foreground, so that ``down`` ends
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 import socket
@@ -86,7 +85,6 @@ def rabbitmq(layout: Layout, offset: int) -> Child:
         "ERL_CRASH_DUMP_BYTES": "0",
         # The start script then replaces itself by the Erlang VM: the pid we record is the broker's, not a shell's.
         "RUNNING_UNDER_SYSTEMD": "true",
-        "PATH": os.environ.get("PATH", os.defpath),
     }
     return Child(
         name="rabbitmq-1", argv=(str(SERVER),), env=env, ports=ports, ready=lambda: _speaks_amqp(ports["amqp"]),

@@ -25,6 +25,7 @@ from typing import Any
 
 from mailboat_local import credentials, mongo, pki, rabbit, services
 from mailboat_local.layout import SERVICES, Layout, StackError, StackSettings, ports_of
+from mailboat_local.logs import readable
 from mailboat_local.process import Child, Processes, check_free_space, write_private
 
 NEEDED_DISK = 1024 * 1024 * 1024
@@ -262,8 +263,10 @@ class Stack:
         write_private(self.layout.stack_file, json.dumps(record, indent=2) + "\n")
 
     def _obituary(self, name: str) -> str:
-        lines = "\n  ".join(self.processes.last_lines(name)) or "(it wrote nothing)"
-        return f"{name} ended while it was starting. Its last words ({self.layout.log_file(name)}):\n  {lines}"
+        lines = [readable(line) for line in self.processes.last_lines(name, 25)]
+        words = [line.text for line in lines if line.level not in ("debug", "info")] or [line.text for line in lines]
+        shown = "\n  ".join(words[-15:]) or "(it wrote nothing)"
+        return f"{name} ended while it was starting. Its last words ({self.layout.log_file(name)}):\n  {shown}"
 
 
 def clean(directory: Path | str) -> None:
