@@ -13,7 +13,7 @@ import zlib
 _TAIL_BITS = 74  # 12 bits rand_a and 62 bits rand_b, counted as one number within a millisecond
 _TAIL_MASK = (1 << _TAIL_BITS) - 1
 _CROCKFORD = bytes.maketrans(b"0123456789ABCDEFGHIJKLMNOPQRSTUV", b"0123456789abcdefghjkmnpqrstvwxyz")
-
+_CROCKFORD_BACK = bytes.maketrans(b"0123456789abcdefghjkmnpqrstvwxyz", b"0123456789ABCDEFGHIJKLMNOPQRSTUV")
 _lock = threading.Lock()
 _last_ms = 0
 _last_tail = 0
@@ -49,6 +49,14 @@ def encode_id(value: bytes) -> str:
     """16 bytes as 26 lower-case Crockford base32 characters; the text sorts like the bytes."""
     # 128 bits aligned to the right of 130: four zero bytes in front make whole groups of 5 bits.
     return base64.b32hexencode(b"\0\0\0\0" + value)[6:].translate(_CROCKFORD).decode("ascii")
+
+
+def decode_id(text: str) -> bytes:
+    """The 16 bytes `encode_id` was given, in any case. Raises ValueError for any other text."""
+    packed = base64.b32hexdecode(b"000000" + text.lower().encode("ascii").translate(_CROCKFORD_BACK))
+    if len(packed) != 20 or any(packed[:4]) or encode_id(packed[4:]) != text.lower():
+        raise ValueError("not an id")
+    return packed[4:]
 
 
 def shard(account_id: bytes) -> int:

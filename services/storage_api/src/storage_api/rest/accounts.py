@@ -1,0 +1,111 @@
+"""/v1/accounts. A token with `domain:<name>` manages the accounts of that domain, one with `platform` all."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from mailboat_common.errors import Refused, RefusedCode
+
+from ..directory.accounts import PutResult, Secret
+from ..directory.accounts import cursor as cursor_of
+from ..directory.addresses import normalise_domain, parse
+from ..tokens import Token
+from . import paging
+from .context import Caller, Context, Ctx, not_permitted
+from .models import AccountChange, AccountOut, Batch, BatchOut, BatchRow, NewAccount, Page, RowResult
+
+router = APIRouter(tags=["accounts"])
+
+AT_ONCE = 8
+
+
+def require_management(caller: Token, address: str) -> None:
+    """Refused NOT_PERMITTED unless the address's domain is the caller's business."""
+    parsed = parse(address)
+    domain = parsed.domain if parsed else ""
+    if not caller.may_manage(domain):
+        raise not_permitted(f"domain:{domain}" if domain else "platform")
+
+
+@router.post("/accounts", status_code=201)
+async def create_account(body: NewAccount, ctx: Ctx, caller: Caller) -> AccountOut:
+    """Creates an account with the default mailboxes."""
+    require_management(caller, body.address)
+    account = await ctx.accounts.create(body.address, body.secret() or Secret(), body.quota_bytes)
+    await ctx.audit_log.record(caller, "account.create", account.address, {"quota_bytes": account.quota_bytes})
+    return AccountOut.of(account)
+
+
+@router.post("/accounts:batch")
+async def put_accounts(body: Batch, ctx: Ctx, caller: Caller) -> BatchOut:
+    """Makes up to 500 accounts be as given. Rows are judged one by one; repeating a request changes nothing."""
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def put(row: BatchRow) -> RowResult:
+        async with gate:
+            return await _put(ctx, caller, row)
+
+    results = await asyncio.gather(*map(put, body.accounts))
+    counts = {result.value: sum(row.result == result.value for row in results) for result in PutResult}
+    changed = [row.address for row in results if row.result in ("created", "updated")]
+    if changed:
+        await ctx.audit_log.record(caller, "account.batch", f"{len(changed)} accounts", {**counts, "accounts": changed})
+    return BatchOut(results=results)
+
+
+async def _put(ctx: Context, caller: Token, row: BatchRow) -> RowResult:
+    try:
+        require_management(caller, row.address)
+        if (row.password is None) == (row.password_hash is None):
+            raise Refused(RefusedCode.INVALID, "Either a password or a password hash is needed")
+        done = await ctx.accounts.put(row.address, Secret(row.password, row.password_hash), row.quota_bytes)
+    except Refused as refused:
+        return RowResult(address=row.address, result="error", error=refused.public)
+    return RowResult(address=row.address, result=done.value)
+
+
+@router.get("/accounts")
+async def list_accounts(
+    ctx: Ctx,
+    caller: Caller,
+    domain: Annotated[str | None, Query(max_length=253)] = None,
+    cursor: paging.Cursor = "",
+    limit: paging.Limit = 100,
+) -> Page[AccountOut]:
+    """Accounts by domain and address."""
+    if not caller.platform and (domain is None or not caller.may_manage(normalise_domain(domain) or "")):
+        raise not_permitted("platform")
+    accounts = await ctx.accounts.page(domain, paging.decode(cursor), limit + 1)
+    more = paging.encode(cursor_of(accounts[limit - 1])) if len(accounts) > limit else None
+    return Page(items=[AccountOut.of(account) for account in accounts[:limit]], next=more)
+
+
+@router.get("/accounts/{address}")
+async def show_account(address: str, ctx: Ctx, caller: Caller) -> AccountOut:
+    """One account."""
+    require_management(caller, address)
+    return AccountOut.of(await ctx.accounts.get(address))
+
+
+@router.patch("/accounts/{address}")
+async def change_account(address: str, body: AccountChange, ctx: Ctx, caller: Caller) -> AccountOut:
+    """Changes password, quota or whether the account is disabled."""
+    require_management(caller, address)
+    secret = body.secret()
+    account = await ctx.accounts.update(address, secret=secret, quota_bytes=body.quota_bytes, disabled=body.disabled)
+    details = body.model_dump(include={"quota_bytes", "disabled"}, exclude_none=True)
+    if secret is not None:
+        details["secret_changed"] = True
+    await ctx.audit_log.record(caller, "account.change", account.address, details)
+    return AccountOut.of(account)
+
+
+@router.delete("/accounts/{address}", status_code=204)
+async def remove_account(address: str, ctx: Ctx, caller: Caller) -> Response:
+    """Deletes an account and its mail."""
+    require_management(caller, address)
+    await ctx.accounts.remove(address)
+    await ctx.audit_log.record(caller, "account.remove", address)
+    return Response(status_code=204)

@@ -1,0 +1,51 @@
+"""/v1/domains."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from . import paging
+from .context import Ctx, Platform
+from .models import DomainChange, DomainOut, NewDomain, Page
+
+router = APIRouter(tags=["domains"])
+
+
+@router.post("/domains", status_code=201)
+async def add_domain(body: NewDomain, ctx: Ctx, caller: Platform) -> DomainOut:
+    """Adds a domain."""
+    domain = await ctx.domains.add(body.name)
+    await ctx.audit_log.record(caller, "domain.add", domain.name)
+    return DomainOut.of(domain)
+
+
+@router.get("/domains")
+async def list_domains(
+    ctx: Ctx, _caller: Platform, cursor: paging.Cursor = "", limit: paging.Limit = 100
+) -> Page[DomainOut]:
+    """Domains by name."""
+    domains = await ctx.domains.page(paging.decode(cursor), limit + 1)
+    more = paging.encode(domains[limit - 1].name) if len(domains) > limit else None
+    return Page(items=[DomainOut.of(domain) for domain in domains[:limit]], next=more)
+
+
+@router.get("/domains/{name}")
+async def show_domain(name: str, ctx: Ctx, _caller: Platform) -> DomainOut:
+    """One domain."""
+    return DomainOut.of(await ctx.domains.get(name))
+
+
+@router.patch("/domains/{name}")
+async def change_domain(name: str, body: DomainChange, ctx: Ctx, caller: Platform) -> DomainOut:
+    """Names the domain's administrator."""
+    domain = await ctx.domains.set_admin(name, body.admin)
+    await ctx.audit_log.record(caller, "domain.change", domain.name, {"admin": domain.admin})
+    return DomainOut.of(domain)
+
+
+@router.delete("/domains/{name}", status_code=204)
+async def remove_domain(name: str, ctx: Ctx, caller: Platform) -> Response:
+    """Removes a domain without accounts."""
+    await ctx.domains.remove(name)
+    await ctx.audit_log.record(caller, "domain.remove", name)
+    return Response(status_code=204)

@@ -1,0 +1,202 @@
+"""The bodies of the REST API: strict, bounded, unknown members refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from mailboat_common.ids import encode_id
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ..directory.accounts import Account, Secret
+from ..directory.domains import Domain
+from ..tokens import Token
+from ..trace import Step
+
+MAX_BATCH = 500
+MAX_QUOTA = 1 << 50
+
+AddressText = Annotated[str, Field(min_length=3, max_length=320, examples=["alice@example.test"])]
+DomainText = Annotated[str, Field(min_length=1, max_length=253, examples=["example.test"])]
+Quota = Annotated[int, Field(ge=0, le=MAX_QUOTA, description="Octets; 0: no quota")]
+Password = Annotated[str, Field(max_length=1024)]
+PasswordHash = Annotated[str, Field(max_length=512, description="$argon2id$…, {BCRYPT}… or {SHA512-CRYPT}…")]
+
+Item = TypeVar("Item")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+class _Secret(_Strict):
+    password: Password | None = None
+    password_hash: PasswordHash | None = None
+
+    @model_validator(mode="after")
+    def _not_both(self) -> _Secret:
+        if self.password is not None and self.password_hash is not None:
+            raise ValueError("either a password or a password_hash")
+        return self
+
+    def secret(self) -> Secret | None:
+        """The secret given, if any."""
+        if self.password is None and self.password_hash is None:
+            return None
+        return Secret(self.password, self.password_hash)
+
+
+class NewDomain(_Strict):
+    """A domain to take mail for."""
+
+    name: DomainText
+
+
+class DomainChange(_Strict):
+    """`admin`: the account that gets the mail of postmaster@ and abuse@."""
+
+    admin: AddressText
+
+
+class NewAccount(_Secret):
+    """An account to create; a password or a hash is needed."""
+
+    address: AddressText
+    quota_bytes: Quota = 0
+
+
+class AccountChange(_Secret):
+    """What isn't given stays."""
+
+    quota_bytes: Quota | None = None
+    disabled: bool | None = None
+
+
+class BatchRow(_Strict):
+    """One row of an import. A row may be wrong without spoiling the others, so it is judged later."""
+
+    address: Annotated[str, Field(max_length=1024)]
+    password: Password | None = None
+    password_hash: PasswordHash | None = None
+    quota_bytes: Quota | None = None
+
+
+class Batch(_Strict):
+    """Accounts to make so."""
+
+    accounts: Annotated[list[BatchRow], Field(max_length=MAX_BATCH)]
+
+
+class NewToken(_Strict):
+    """A token to make."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    scopes: Annotated[list[Annotated[str, Field(max_length=300)]], Field(min_length=1, max_length=50)]
+
+
+class DomainOut(BaseModel):
+    """A domain."""
+
+    name: str
+    admin: str | None
+    created_at: int = Field(description="Milliseconds since the epoch")
+
+    @classmethod
+    def of(cls, domain: Domain) -> DomainOut:
+        """From the directory's value."""
+        return cls(name=domain.name, admin=domain.admin, created_at=domain.created_at)
+
+
+class AccountOut(BaseModel):
+    """An account."""
+
+    id: str
+    address: str
+    quota_bytes: int
+    used_bytes: int
+    messages: int
+    disabled: bool
+    created_at: int = Field(description="Milliseconds since the epoch")
+
+    @classmethod
+    def of(cls, account: Account) -> AccountOut:
+        """From the directory's value."""
+        return cls(
+            id=encode_id(account.account_id),
+            address=account.address,
+            quota_bytes=account.quota_bytes,
+            used_bytes=account.used_bytes,
+            messages=account.messages,
+            disabled=account.disabled,
+            created_at=account.created_at,
+        )
+
+
+class RowResult(BaseModel):
+    """What became of one row, in the order of the request."""
+
+    address: str
+    result: Literal["created", "updated", "unchanged", "error"]
+    error: str | None = None
+
+
+class BatchOut(BaseModel):
+    """What became of the rows."""
+
+    results: list[RowResult]
+
+
+class TokenOut(BaseModel):
+    """A token without its text."""
+
+    id: str
+    name: str
+    scopes: list[str]
+    created_at: int = Field(description="Milliseconds since the epoch")
+
+    @classmethod
+    def of(cls, token: Token) -> TokenOut:
+        """From the stored value."""
+        return cls(id=token.token_id, name=token.name, scopes=sorted(token.scopes), created_at=token.created_at)
+
+
+class NewTokenOut(TokenOut):
+    """A new token with its text, which is shown this once."""
+
+    token: str
+
+
+class StepOut(BaseModel):
+    """One step of a message's journey."""
+
+    at: int = Field(description="Milliseconds since the epoch")
+    kind: str
+    account: str | None
+    mailbox: str | None
+    message: str | None = Field(description="mailbox.uid, for /v1/messages/{…}/raw")
+    details: dict[str, Any]
+
+    @classmethod
+    def of(cls, step: Step) -> StepOut:
+        """From the log's value."""
+        return cls(
+            at=step.at,
+            kind=step.kind,
+            account=step.account,
+            mailbox=step.mailbox,
+            message=step.message,
+            details=step.details,
+        )
+
+
+class TraceOut(BaseModel):
+    """A message's journey."""
+
+    trace_id: str
+    events: list[StepOut]
+
+
+class Page(BaseModel, Generic[Item]):
+    """A page of a list; `next` is the cursor of the next one, null at the end."""
+
+    items: list[Item]
+    next: str | None

@@ -1,0 +1,37 @@
+"""/v1/tokens."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from . import paging
+from .context import Ctx, Platform
+from .models import NewToken, NewTokenOut, Page, TokenOut
+
+router = APIRouter(tags=["tokens"])
+
+
+@router.post("/tokens", status_code=201)
+async def create_token(body: NewToken, ctx: Ctx, caller: Platform) -> NewTokenOut:
+    """Makes a token; its text is in this answer and nowhere else."""
+    token, text = await ctx.tokens.create(body.name, body.scopes)
+    await ctx.audit_log.record(caller, "token.create", token.token_id, {"scopes": sorted(token.scopes)})
+    return NewTokenOut(**TokenOut.of(token).model_dump(), token=text)
+
+
+@router.get("/tokens")
+async def list_tokens(
+    ctx: Ctx, _caller: Platform, cursor: paging.Cursor = "", limit: paging.Limit = 100
+) -> Page[TokenOut]:
+    """Tokens by id."""
+    tokens = await ctx.tokens.page(paging.decode(cursor), limit + 1)
+    more = paging.encode(tokens[limit - 1].token_id) if len(tokens) > limit else None
+    return Page(items=[TokenOut.of(token) for token in tokens[:limit]], next=more)
+
+
+@router.delete("/tokens/{token_id}", status_code=204)
+async def revoke_token(token_id: str, ctx: Ctx, caller: Platform) -> Response:
+    """Ends a token."""
+    token = await ctx.tokens.revoke(token_id)
+    await ctx.audit_log.record(caller, "token.revoke", token.token_id)
+    return Response(status_code=204)
