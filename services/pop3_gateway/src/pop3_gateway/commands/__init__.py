@@ -1,0 +1,40 @@
+"""The POP3 commands: word → handler and the state it is legal in.
+
+To add one: a file with `async def run(session, command) -> Answer`, an entry here, a row in the tests and in
+docs/protocols.md; a capability goes into `capa.CAPABILITIES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from . import capa, dele, list_, noop, pass_, quit_, retr, rset, stat, stls, uidl, user
+
+if TYPE_CHECKING:
+    from ..session import Answer, Session
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`transaction`: legal only in the TRANSACTION state (True), only in AUTHORIZATION (False), in both (None)."""
+
+    run: Callable[[Session, Any], Awaitable[Answer]]
+    transaction: bool | None
+
+
+COMMANDS: dict[bytes, Entry] = {
+    b"CAPA": Entry(capa.run, None),
+    b"STLS": Entry(stls.run, False),
+    b"USER": Entry(user.run, False),
+    b"PASS": Entry(pass_.run, False),
+    b"QUIT": Entry(quit_.run, None),
+    b"STAT": Entry(stat.run, True),
+    b"LIST": Entry(list_.run, True),
+    b"UIDL": Entry(uidl.run, True),
+    b"RETR": Entry(retr.run, True),
+    b"DELE": Entry(dele.run, True),
+    b"RSET": Entry(rset.run, True),
+    b"NOOP": Entry(noop.run, True),
+}

@@ -1,0 +1,31 @@
+"""QUIT (RFC 1939 5, 6): the only way into the UPDATE state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mailboat_common.errors import Failure, Refused
+from mailboat_common.log import get_logger
+from mailboat_wire.pop3.commands import Quit
+
+from ..session import Answer, Next, err, ok
+
+if TYPE_CHECKING:
+    from ..session import Session
+
+log = get_logger(__name__)
+
+
+async def run(session: Session, _command: Quit) -> Answer:
+    """Remove what is marked deleted, give the lease back, close."""
+    drop, session.drop = session.drop, None
+    if drop is None:
+        return ok("Bye", Next.CLOSE)
+    try:
+        await drop.update()
+    except (Failure, Refused) as error:
+        log.warning("update failed", cause=str(error))
+        return err("[SYS/TEMP] Some deleted messages were not removed", Next.CLOSE)
+    finally:
+        await drop.close()
+    return ok("Bye", Next.CLOSE)

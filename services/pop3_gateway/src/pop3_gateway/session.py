@@ -1,0 +1,121 @@
+"""One POP3 session's state (RFC 1939 3): AUTHORIZATION, TRANSACTION, and what each command may see of them."""
+
+from __future__ import annotations
+
+import enum
+import platform
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from mailboat_common.errors import Failure, Refused, RefusedCode
+from mailboat_common.log import get_logger
+from mailboat_common.server import Peer
+from mailboat_store_client.ports import Store
+from mailboat_wire.pop3 import BadCommand, parse_command
+from mailboat_wire.pop3.commands import Command, UnknownCommand
+
+from .maildrop import Maildrop
+from .settings import Settings
+
+log = get_logger(__name__)
+
+MAX_ERRORS = 20
+
+
+class Next(enum.Enum):
+    """What the connection does after the answer."""
+
+    COMMAND = enum.auto()
+    STARTTLS = enum.auto()
+    CLOSE = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`data` is sent first, then `content` dot-stuffed and ended, if there is any."""
+
+    data: bytes
+    next: Next = Next.COMMAND
+    content: AsyncIterator[bytes] | None = None
+
+    @property
+    def ok(self) -> bool:
+        """+OK or -ERR."""
+        return self.data.startswith(b"+OK")
+
+
+def ok(text: str = "", next_: Next = Next.COMMAND) -> Answer:
+    """+OK with a text."""
+    return Answer(f"+OK {text}\r\n".encode() if text else b"+OK\r\n", next_)
+
+
+def err(text: str, next_: Next = Next.COMMAND) -> Answer:
+    """-ERR with a text, perhaps with a response code of RFC 2449 or RFC 3206 in front."""
+    return Answer(f"-ERR {text}\r\n".encode(), next_)
+
+
+NO_MESSAGE = err("No such message")
+UNAVAILABLE = err("[SYS/TEMP] Temporarily unavailable, try again later")
+WRONG_STATE = err("Not now")
+TOO_MANY_ERRORS = err("Too many errors, closing", Next.CLOSE)
+LEASE_LOST = err("[IN-USE] The maildrop was taken over, closing", Next.CLOSE)
+
+
+@dataclass(slots=True)
+class Session:
+    """State of one connection. `tls` is "TLSv1.3", empty in clear text; `drop` is set in the TRANSACTION state."""
+
+    settings: Settings
+    store: Store
+    peer: Peer
+    tls: str = ""
+    username: str = ""
+    drop: Maildrop | None = None
+    errors: int = 0
+    auth_failures: int = 0
+    holder: str = field(default_factory=platform.node)
+
+    @property
+    def client(self) -> str:
+        """The true client address as text."""
+        return str(self.peer.address)
+
+    def parse(self, line: bytes) -> Command | Answer:
+        """The command of a line, or what to answer to nonsense."""
+        try:
+            command = parse_command(line)
+        except BadCommand as error:
+            return self.erred(Answer(error.response()))
+        if isinstance(command, UnknownCommand) or command.name not in COMMANDS:
+            return self.erred(err("Unknown command"))
+        return command
+
+    async def run(self, command: Command) -> Answer:
+        """Answer one command."""
+        entry = COMMANDS[command.name]
+        if self.drop is not None and self.drop.lost:
+            return LEASE_LOST
+        if entry.transaction is not None and entry.transaction != (self.drop is not None):
+            return self.erred(WRONG_STATE)
+        try:
+            return await entry.run(self, command)
+        except Refused as error:
+            log.info("refused", command=command.name.decode(), cause=str(error))
+            return NO_MESSAGE if error.code is RefusedCode.NO_MESSAGE else UNAVAILABLE
+        except Failure as error:
+            log.warning("store failed", command=command.name.decode(), cause=str(error))
+            return UNAVAILABLE
+
+    def erred(self, answer: Answer) -> Answer:
+        """Count a client's error; the 20th ends the session."""
+        self.errors += 1
+        return TOO_MANY_ERRORS if self.errors >= MAX_ERRORS else answer
+
+    async def end(self) -> None:
+        """The connection is gone without QUIT: nothing is removed (RFC 1939 6)."""
+        if self.drop is not None:
+            drop, self.drop = self.drop, None
+            await drop.close()
+
+
+from .commands import COMMANDS  # noqa: E402 - the commands need the session's type
