@@ -94,7 +94,8 @@ async def test_news_published_before_the_end_still_leaves(node: RabbitNode) -> N
             for number in range(500):
                 assert writer.publish(EVENTS.name, "mailbox.009", b"%d" % number)
         await inbox.until(lambda: len(inbox.received) >= 500)
-    assert [body for _key, body in inbox.received] == [b"%d" % number for number in range(500)]
+    bodies = list(dict.fromkeys(body for _key, body in inbox.received))  # news may come twice
+    assert bodies == [b"%d" % number for number in range(500)]
 
 
 async def test_an_exception_in_a_news_handler_does_not_stop_the_news(node: RabbitNode) -> None:

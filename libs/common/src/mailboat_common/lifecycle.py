@@ -41,6 +41,7 @@ T = TypeVar("T")
 log = logs.get_logger(__name__)
 
 KEEP_ACCEPTING_SECONDS = 3.0
+OVERTIME_SECONDS = 1.0  # a drain callback that doesn't keep its deadline is cancelled
 CLOSE_SECONDS = 5.0
 LAG_INTERVAL = 0.1
 LAG_WINDOW = 100  # samples: the gauge is the worst of the last 10 s
@@ -123,7 +124,8 @@ class Lifecycle:
             await asyncio.sleep(min(KEEP_ACCEPTING_SECONDS, self.drain_seconds / 4))
         for callback in self._drain_callbacks:
             try:
-                await callback(deadline)
+                async with asyncio.timeout_at(deadline + OVERTIME_SECONDS):
+                    await callback(deadline)
             except Exception:
                 log.exception("drain step failed")
 

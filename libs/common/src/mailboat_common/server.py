@@ -249,7 +249,8 @@ class ProtocolServer:
             await self._hand_over(admission, client)
         except _Rejected as rejected:
             metrics.connections_rejected.labels(listener.protocol, rejected.reason).inc()
-            log.info("connection refused", protocol=listener.protocol, client=address[0], reason=rejected.reason)
+            client_address = str(_plain_address(address[0]))
+            log.info("connection refused", protocol=listener.protocol, client=client_address, reason=rejected.reason)
             self._turn_away(listener, client, say=rejected.say)
             self._leave(admission)
         except BaseException:
@@ -293,9 +294,16 @@ class ProtocolServer:
         """Runs the TLS handshake if it comes first, and gives the connection to a new protocol object."""
         listener = admission.peer.listener
         implicit = listener.tls is TlsMode.IMPLICIT
+        made: list[ServedProtocol] = []
+
+        def make() -> ServedProtocol:
+            made.append(self._factory(admission))
+            return made[0]
+
         try:
-            _transport, connection = await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: self._factory(admission),
+            # What it returns with TLS is uvloop's own protocol, not ours.
+            await asyncio.get_running_loop().connect_accepted_socket(
+                make,
                 client,
                 ssl=self._tls if implicit else None,
                 ssl_handshake_timeout=HANDSHAKE_SECONDS if implicit else None,
@@ -304,7 +312,7 @@ class ProtocolServer:
             raise _Rejected("tls-handshake" if implicit else "gone") from None
         metrics.connections_total.labels(listener.protocol, listener.tls.value).inc()
         if not admission.released:
-            self._open[admission] = connection
+            self._open[admission] = made[0]
 
     def _turn_away(self, listener: Listener, client: socket.socket, *, say: bool) -> None:
         try:

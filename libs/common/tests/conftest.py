@@ -1,0 +1,10 @@
+"""These tests run on uvloop, the event loop of the services: sockets and TLS differ between loops."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import uvloop
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {"uvloop": uvloop.new_event_loop}
