@@ -27,21 +27,13 @@ AHEAD_BYTES = 1024 * 1024
 class Maildrop:
     """Opened by `open_maildrop`. Message numbers are 1-based; `deleted` holds numbers."""
 
-    def __init__(
-        self,
-        store: Store,
-        account_id: AccountId,
-        lease: MaildropLease,
-        mailbox_id: MailboxId,
-        uid_validity: int,
-        rows: Columns,
-    ) -> None:
+    def __init__(self, store: Store, account_id: AccountId, lease: MaildropLease, inbox: MailboxChanges) -> None:
         self._store = store
         self._account_id = account_id
         self._lease = lease
-        self._mailbox_id = mailbox_id
-        self._uid_validity = uid_validity
-        self._rows = rows
+        self._mailbox_id = inbox.head.mailbox_id
+        self._uid_validity = inbox.head.uid_validity
+        self._rows = inbox.changed
         self._ahead: dict[BodyId, bytes] = {}
         self._renewing: asyncio.Task[None] | None = None
         self.deleted: set[int] = set()
