@@ -146,11 +146,12 @@ def test_a_crash_point_acts_once_at_its_passage(
     spec: str, number: signal.Signals, passage: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[tuple[int, int, int]] = []
-    passages = 0
-    monkeypatch.setattr(os, "kill", lambda pid, got: sent.append((pid, got, passages)))
+    passed: list[int] = []
+    monkeypatch.setattr(os, "kill", lambda pid, got: sent.append((pid, got, len(passed))))
     parse(ServiceSettings, {"MB_CRASH_POINT": spec})
     try:
-        for passages in range(1, 6):
+        for number_of_pass in range(5):
+            passed.append(number_of_pass)
             crash.point("a.other")
             crash.point("a.b")
     finally:

@@ -5,6 +5,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
 import trustme
@@ -179,7 +180,7 @@ async def test_on_idle_may_grant_more_time() -> None:
 
 async def test_a_client_that_reads_nothing_is_cut_off_after_the_idle_time() -> None:
     async with session() as (connection, _reader, writer):
-        writer.transport.pause_reading()
+        cast(asyncio.Transport, writer.transport).pause_reading()
         async with asyncio.timeout(10):
             while not connection()._write_paused:
                 connection().write(b"x" * 65536)
