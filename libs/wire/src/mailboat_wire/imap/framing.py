@@ -283,7 +283,8 @@ class ImapReceiver:
             if clean and len(line) <= self.limits.line:
                 return ContinuationLine(line)
             fault = Fault(
-                self._tag + (b" BAD Lines end with CRLF\r\n" if not clean else b" BAD Line too long\r\n"), fatal=False
+                self._tag + (b" BAD Lines end with CRLF\r\n" if not clean else b" BAD [TOOBIG] Line too long\r\n"),
+                fatal=False,
             )
         return fault
 

@@ -10,7 +10,7 @@ END = b".\r\n"
 
 def dot_stuff(message: bytes) -> bytes:
     """`message` dot-stuffed, its last line ended with CRLF; END is to follow."""
-    if b"\r\n." in message:
+    if message.rfind(b"\r\n.") >= 0:  # backwards: the library's faster direction
         message = message.replace(b"\r\n.", b"\r\n..")
     if message.startswith(b"."):
         message = b"." + message
@@ -39,7 +39,7 @@ class DotStuffer:
             self._carry = b""
         if self._carry:
             block = block[: -len(self._carry)]
-        if b"\r\n." in block:
+        if block.rfind(b"\r\n.") >= 0:
             block = block.replace(b"\r\n.", b"\r\n..")
         if self._at_start and (block or self._carry):
             if block.startswith(b"."):

@@ -24,7 +24,7 @@ MAX_PATH = 1024  # with its source route
 _ATEXT = rb"A-Za-z0-9!#$%&'*+/=?^_`{|}~-"
 _LABEL = rb"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _PLAIN = re.compile(rb"<([%b]+(?:\.[%b]+)*)@(%b(?:\.%b)*)>" % (_ATEXT, _ATEXT, _LABEL, _LABEL))
-_ROUTE = re.compile(rb"@[^:<>\"\s]+(?:,@[^:<>\"\s]+)*:")
+_ROUTE = re.compile(rb"@[^:<>,\"\s]+(?:,@[^:<>,\"\s]+)*:")
 _ATEXT_UTF8 = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]+"
 _DOT_STRING = re.compile(rf"{_ATEXT_UTF8}(?:\.{_ATEXT_UTF8})*")
 _QUOTED = re.compile(r'"((?:[^"\\\x00-\x1f\x7f-\x9f\u2028\u2029]|\\[\x20-\x7e])*)"')
@@ -44,7 +44,7 @@ class Address:
     def __str__(self) -> str:
         """The address as SMTP writes it, without angle brackets; the local part quoted if it must be."""
         local = self.local
-        if not _DOT_STRING.fullmatch(local):
+        if not _is_dot_string(local):
             local = '"' + local.replace("\\", "\\\\").replace('"', '\\"') + '"'
         return f"{local}@{self.domain}" if self.domain else local
 
@@ -66,6 +66,11 @@ class Address:
         user."""
         user, found, detail = self.local.partition(separator)
         return (user, detail) if found and user else (self.local, None)
+
+
+def _is_dot_string(local: str) -> bool:
+    """Whether `local` needs no quotes."""
+    return _DOT_STRING.fullmatch(local) is not None and _CONTROL.search(local) is None
 
 
 def normalise_domain(domain: str) -> str:
@@ -111,7 +116,7 @@ def parse_address(text: str) -> Address:
     else:
         cut = text.rfind("@")
         local, rest = (text[:cut], text[cut:]) if cut >= 0 else (text, "")
-        if not _DOT_STRING.fullmatch(local) or _CONTROL.search(local):
+        if not _is_dot_string(local):
             raise ValueError("no local part")
     if not local or not rest.startswith("@") or len(local.encode("utf-8")) > MAX_LOCAL:
         raise ValueError("no address")

@@ -1,0 +1,505 @@
+"""The grammar: every command, from tables; hostile and random input."""
+
+import datetime as dt
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mailboat_wire.imap import (
+    AppendEnd,
+    AppendFrame,
+    BadCommand,
+    Frame,
+    ImapReceiver,
+    Limits,
+    Literal,
+    SequenceSet,
+    check_append_end,
+    parse_append,
+    parse_command,
+)
+from mailboat_wire.imap import types as t
+from mailboat_wire.imap.types import FetchItem, FetchSection, ListReturn, ListSelect, Section, SectionText, StoreMode
+
+A = b"a"
+
+
+def parse(line: bytes, *, utf8: bool = False) -> t.Command:
+    """Parse `a ` + line, which may hold LITERAL+ literals."""
+    receiver = ImapReceiver(Limits())
+    receiver.receive_data(b"a " + line + b"\r\n")
+    event = receiver.next_event()
+    assert isinstance(event, Frame)
+    assert receiver.buffered == 0
+    return parse_command(event, utf8=utf8)
+
+
+def seq(*ranges: tuple[int, int]) -> SequenceSet:
+    return SequenceSet(ranges)
+
+
+def items(*names: bytes) -> tuple[FetchItem, ...]:
+    return tuple(FetchItem(name) for name in names)
+
+
+SIMPLE = [
+    (b"CAPABILITY", t.Capability(A)),
+    (b"noop", t.Noop(A)),
+    (b"Logout", t.Logout(A)),
+    (b"STARTTLS", t.StartTls(A)),
+    (b"NAMESPACE", t.Namespace(A)),
+    (b"IDLE", t.Idle(A)),
+    (b"CHECK", t.Check(A)),
+    (b"CLOSE", t.Close(A)),
+    (b"UNSELECT", t.Unselect(A)),
+    (b"EXPUNGE", t.Expunge(A)),
+    (b"XYZZY 1 (2", t.UnknownCommand(A, b"XYZZY")),
+    (b"UID XYZZY 1", t.UnknownCommand(A, b"UID XYZZY")),
+    (b"UID LOGIN a b", t.UnknownCommand(A, b"UID LOGIN")),
+]
+
+SESSION = [
+    (b"LOGIN bob secret", t.Login(A, b"bob", b"secret")),
+    (b'LOGIN "b\\"o\\\\b" ""', t.Login(A, b'b"o\\b', b"")),
+    (b"LOGIN {3+}\r\nb\xc3b {2+}\r\n\r\n", t.Login(A, b"b\xc3b", b"\r\n")),
+    (b"LOGIN a]b c", t.Login(A, b"a]b", b"c")),
+    (b"AUTHENTICATE plain", t.Authenticate(A, b"PLAIN", None)),
+    (b"AUTHENTICATE PLAIN =", t.Authenticate(A, b"PLAIN", b"")),
+    (b"AUTHENTICATE PLAIN dGVzdA==", t.Authenticate(A, b"PLAIN", b"dGVzdA==")),
+    (b"AUTHENTICATE SCRAM-SHA-256", t.Authenticate(A, b"SCRAM-SHA-256", None)),
+    (b"ENABLE condstore QRESYNC condstore", t.Enable(A, (b"CONDSTORE", b"QRESYNC"))),
+    (b"ENABLE UTF8=ACCEPT", t.Enable(A, (b"UTF8=ACCEPT",))),
+    (b"ID nil", t.Id(A, None)),
+    (b"ID ()", t.Id(A, ())),
+    (b'ID ("name" "x" "os" NIL)', t.Id(A, ((b"name", b"x"), (b"os", None)))),
+]
+
+MAILBOXES = [
+    (b"SELECT inbox", t.Select(A, "INBOX")),
+    (b'SELECT "InBox/a b"', t.Select(A, "INBOX/a b")),
+    (b"SELECT inboxes", t.Select(A, "inboxes")),
+    (b"SELECT Entw&APw-rfe", t.Select(A, "Entwürfe")),
+    (b"EXAMINE {3+}\r\nfoo", t.Examine(A, "foo")),
+    (b"SELECT x (condstore)", t.Select(A, "x", condstore=True)),
+    (
+        b"SELECT x (QRESYNC (67890007 20050715194045000 41,43:211,214:541))",
+        t.Select(A, "x", qresync=t.QResync(67890007, 20050715194045000, seq((41, 41), (43, 211), (214, 541)))),
+    ),
+    (b"SELECT x (QRESYNC (1 2))", t.Select(A, "x", qresync=t.QResync(1, 2))),
+    (
+        b"SELECT x (QRESYNC (1 2 3:9 (1,2 3,4)) CONDSTORE)",
+        t.Select(
+            A,
+            "x",
+            condstore=True,
+            qresync=t.QResync(1, 2, seq((3, 9)), (seq((1, 1), (2, 2)), seq((3, 3), (4, 4)))),
+        ),
+    ),
+    (b"SELECT x (QRESYNC (1 2 (1 3)))", t.Select(A, "x", qresync=t.QResync(1, 2, None, (seq((1, 1)), seq((3, 3)))))),
+    (b"CREATE a/b/", t.Create(A, "a/b")),
+    (b"CREATE a (USE (\\drafts \\Sent))", t.Create(A, "a", (b"\\Drafts", b"\\Sent"))),
+    (b"CREATE a (USE ())", t.Create(A, "a")),
+    (b"DELETE &AOk-t&AOk-", t.Delete(A, "été")),
+    (b'RENAME a "b c"', t.Rename(A, "a", "b c")),
+    (b"SUBSCRIBE a", t.Subscribe(A, "a")),
+    (b"UNSUBSCRIBE a", t.Unsubscribe(A, "a")),
+    (b'LIST "" ""', t.List(A, "", ("",))),
+    (b'LIST "" *', t.List(A, "", ("*",))),
+    (b"LIST a/ %/x*", t.List(A, "a/", ("%/x*",))),
+    (b'LIST "" "%"', t.List(A, "", ("%",))),
+    (b'LIST (subscribed) "" *', t.List(A, "", ("*",), ListSelect.SUBSCRIBED, extended=True)),
+    (
+        b'LIST (SUBSCRIBED RECURSIVEMATCH) "" * RETURN (children)',
+        t.List(A, "", ("*",), ListSelect.SUBSCRIBED | ListSelect.RECURSIVE_MATCH, ListReturn.CHILDREN, extended=True),
+    ),
+    (b'LIST () "" ("INBOX" Sent/%)', t.List(A, "", ("INBOX", "Sent/%"), extended=True)),
+    (
+        b'LIST "" % RETURN (STATUS (MESSAGES unseen) SPECIAL-USE)',
+        t.List(A, "", ("%",), ListSelect.NONE, ListReturn.SPECIAL_USE, (b"MESSAGES", b"UNSEEN"), extended=True),
+    ),
+    (b'LIST (SPECIAL-USE) "" *', t.List(A, "", ("*",), ListSelect.SPECIAL_USE, extended=True)),
+    (b'LSUB "" *', t.Lsub(A, "", "*")),
+    (
+        b"STATUS blurdybloop (UIDNEXT messages UIDNEXT)",
+        t.Status(A, "blurdybloop", (b"UIDNEXT", b"MESSAGES")),
+    ),
+]
+
+HEADER = b"BODY["
+MESSAGES = [
+    (
+        b"FETCH 2:4 (FLAGS BODY[])",
+        t.Fetch(A, False, seq((2, 4)), (FetchItem(b"FLAGS"), FetchSection(HEADER, Section()))),
+    ),
+    (b"FETCH 1 ALL", t.Fetch(A, False, seq((1, 1)), items(b"FLAGS", b"INTERNALDATE", b"RFC822.SIZE", b"ENVELOPE"))),
+    (b"FETCH 1 fast", t.Fetch(A, False, seq((1, 1)), items(b"FLAGS", b"INTERNALDATE", b"RFC822.SIZE"))),
+    (
+        b"FETCH * FULL",
+        t.Fetch(A, False, seq((0, 0)), items(b"FLAGS", b"INTERNALDATE", b"RFC822.SIZE", b"ENVELOPE", b"BODY")),
+    ),
+    (
+        b"UID FETCH 1:* (UID RFC822 RFC822.HEADER RFC822.TEXT RFC822.SIZE BODYSTRUCTURE BODY MODSEQ UID)",
+        t.Fetch(
+            A,
+            True,
+            seq((1, 0)),
+            items(
+                b"UID",
+                b"RFC822",
+                b"RFC822.HEADER",
+                b"RFC822.TEXT",
+                b"RFC822.SIZE",
+                b"BODYSTRUCTURE",
+                b"BODY",
+                b"MODSEQ",
+            ),
+        ),
+    ),
+    (
+        b"FETCH 1 body.peek[header.fields (From {2+}\r\nTo)]<5.10>",
+        t.Fetch(
+            A,
+            False,
+            seq((1, 1)),
+            (FetchSection(HEADER, Section((), SectionText.HEADER_FIELDS, (b"From", b"To")), True, (5, 10)),),
+        ),
+    ),
+    (
+        b'FETCH 1 BODY[3.2.HEADER.FIELDS.NOT ("Subject")]',
+        t.Fetch(
+            A,
+            False,
+            seq((1, 1)),
+            (FetchSection(HEADER, Section((3, 2), SectionText.HEADER_FIELDS_NOT, (b"Subject",))),),
+        ),
+    ),
+    (b"FETCH 1 BODY[1.MIME]", t.Fetch(A, False, seq((1, 1)), (FetchSection(HEADER, Section((1,), SectionText.MIME)),))),
+    (b"FETCH 1 BODY[TEXT]", t.Fetch(A, False, seq((1, 1)), (FetchSection(HEADER, Section((), SectionText.TEXT)),))),
+    (b"FETCH 1 BODY[4.2]", t.Fetch(A, False, seq((1, 1)), (FetchSection(HEADER, Section((4, 2))),))),
+    (b"FETCH 1 BODY[HEADER]", t.Fetch(A, False, seq((1, 1)), (FetchSection(HEADER, Section((), SectionText.HEADER)),))),
+    (
+        b"FETCH 1 BINARY.PEEK[1]<0.9>",
+        t.Fetch(A, False, seq((1, 1)), (FetchSection(b"BINARY[", Section((1,)), True, (0, 9)),)),
+    ),
+    (b"FETCH 1 BINARY.SIZE[2]", t.Fetch(A, False, seq((1, 1)), (FetchSection(b"BINARY.SIZE[", Section((2,)), True),))),
+    (b"FETCH 1 EMAILID", t.Fetch(A, False, seq((1, 1)), items(b"EMAILID"))),
+    (b"FETCH $ FLAGS", t.Fetch(A, False, SequenceSet((), saved=True), items(b"FLAGS"))),
+    (b"FETCH 1 FLAGS (CHANGEDSINCE 12345)", t.Fetch(A, False, seq((1, 1)), items(b"FLAGS"), 12345)),
+    (
+        b"UID FETCH 300:500 (FLAGS) (CHANGEDSINCE 12345 VANISHED)",
+        t.Fetch(A, True, seq((300, 500)), items(b"FLAGS"), 12345, True),
+    ),
+    (
+        b"STORE 2:4 +FLAGS (\\deleted $Work)",
+        t.Store(A, False, seq((2, 4)), StoreMode.ADD, False, (b"\\Deleted", b"$Work")),
+    ),
+    (b"UID STORE 1 -flags.silent \\Seen", t.Store(A, True, seq((1, 1)), StoreMode.REMOVE, True, (b"\\Seen",))),
+    (b"STORE 1 FLAGS ()", t.Store(A, False, seq((1, 1)), StoreMode.REPLACE, False, ())),
+    (
+        b"STORE 1 FLAGS \\Seen \\SEEN X x \\Recent",
+        t.Store(A, False, seq((1, 1)), StoreMode.REPLACE, False, (b"\\Seen", b"X")),
+    ),
+    (
+        b"STORE 1 (UNCHANGEDSINCE 0) FLAGS.SILENT (\\Flagged)",
+        t.Store(A, False, seq((1, 1)), StoreMode.REPLACE, True, (b"\\Flagged",), 0),
+    ),
+    (b"COPY 2:4 MEETING", t.Copy(A, False, seq((2, 4)), "MEETING")),
+    (b"UID COPY 2,3 inbox", t.Copy(A, True, seq((2, 2), (3, 3)), "INBOX")),
+    (b"MOVE 1 x", t.Move(A, False, seq((1, 1)), "x")),
+    (b"UID MOVE 42:69 foo", t.Move(A, True, seq((42, 69)), "foo")),
+    (b"UID EXPUNGE 3000:3002", t.Expunge(A, seq((3000, 3002)))),
+]
+
+
+@pytest.mark.parametrize(("line", "command"), SIMPLE + SESSION + MAILBOXES + MESSAGES)
+def test_commands(line, command):
+    assert parse(line) == command
+
+
+BAD = [
+    *(b"", b" ", b"  NOOP", b"NOOP ", b"NOOP x", b"UID", b"UID ", b"(", b"NO\0OP", b"\xff", b"NOOP\t"),
+    *(
+        b"LOGIN",
+        b"LOGIN a",
+        b"LOGIN a b c",
+        b'LOGIN "a b',
+        b'LOGIN "a\\b" c',
+        b"LOGIN a  b",
+        b'LOGIN "\xff" c',
+        b"LOGIN a b ",
+    ),
+    *(b"LOGIN {1+}\r\n\0 b", b'LOGIN "a\rb" c', b"LOGIN (a) b", b"LOGIN a{1} b", b"LOGIN {1+}\r\nab c"),
+    *(
+        b"AUTHENTICATE",
+        b"AUTHENTICATE PL*IN",
+        b"AUTHENTICATE PLAIN a b",
+        b"AUTHENTICATE PLAIN *",
+        b"AUTHENTICATE PLAIN ===",
+    ),
+    *(b"ENABLE", b"ENABLE (X)", b"ID", b"ID x", b'ID ("a")', b'ID ("a" "b"', b'ID ("' + b"x" * 31 + b'" NIL)'),
+    b"ID (" + b" ".join([b'"a" "b"'] * 31) + b")",
+    *(b"SELECT", b'SELECT ""', b"SELECT a b", b"SELECT a (", b"SELECT a ()", b"SELECT a (X)", b"SELECT a\xe9"),
+    *(
+        b"SELECT x (QRESYNC (0 1))",
+        b"SELECT x (QRESYNC (1 0))",
+        b"SELECT x (QRESYNC (1 2 1:*))",
+        b"SELECT x (QRESYNC 1 2)",
+    ),
+    *(b"SELECT x (QRESYNC (1 9223372036854775808))", b"SELECT x (QRESYNC (1 2 (1)))", b"SELECT x (QRESYNC (1 2 $))"),
+    *(
+        b"CREATE",
+        b"CREATE a (",
+        b"CREATE a (X ())",
+        b"CREATE a (USE \\Sent)",
+        b"RENAME a",
+        b"RENAME a b c",
+        b"DELETE %",
+    ),
+    *(b"LIST", b'LIST ""', b'LIST "" (', b'LIST "" ()', b'LIST "" * X', b'LIST "" * RETURN (X)', b'LIST (X) "" *'),
+    *(b'LIST (RECURSIVEMATCH) "" *', b'LIST (REMOTE RECURSIVEMATCH) "" *', b"LIST (SUBSCRIBED", b'LIST "" * RETURN'),
+    *(
+        b"STATUS x",
+        b"STATUS x ()",
+        b"STATUS x (MESSAGES",
+        b"STATUS x MESSAGES",
+        b"LSUB *",
+        b"APPEND",
+        b"APPEND x",
+        b"APPEND x y",
+    ),
+    *(b"FETCH", b"FETCH 1", b"FETCH x FLAGS", b"FETCH 0 FLAGS", b"FETCH 1 ()", b"FETCH 1 (FLAGS", b"FETCH 1 FLAGS UID"),
+    *(b"FETCH 4294967296 FLAGS", b"FETCH 1,,2 FLAGS", b"FETCH 1: FLAGS", b"FETCH 1:2:3 FLAGS", b"FETCH $,1 FLAGS"),
+    *(
+        b"FETCH 1 BODY[",
+        b"FETCH 1 BODY[X]",
+        b"FETCH 1 BODY[0]",
+        b"FETCH 1 BODY[1.]",
+        b"FETCH 1 BODY[MIME]",
+        b"FETCH 1 FLAGS[]",
+    ),
+    *(
+        b"FETCH 1 BODY[]<1>",
+        b"FETCH 1 BODY[]<1.0>",
+        b"FETCH 1 BODY[]<a.b>",
+        b"FETCH 1 BODY[HEADER.FIELDS ()]",
+        b"FETCH 1 BINARY[TEXT]",
+    ),
+    *(
+        b"FETCH 1 BODY[HEADER.FIELDS]",
+        b'FETCH 1 BODY[HEADER.FIELDS ("a b")]',
+        b"FETCH 1 BODY[]<0.99999999999>",
+        b"FETCH 1 RFC822.PEEK[",
+    ),
+    b"FETCH 1 BODY[" + b"1." * 70 + b"1]",
+    *(
+        b"FETCH 1 FLAGS (CHANGEDSINCE 0)",
+        b"FETCH 1 FLAGS (VANISHED)",
+        b"FETCH 1 FLAGS (CHANGEDSINCE 1 VANISHED)",
+        b"FETCH 1 FLAGS ()",
+    ),
+    *(b"FETCH 1 (ALL)x", b"FETCH 1 FLAGS (X 1)", b"UID FETCH 1 FLAGS (CHANGEDSINCE)", b"FETCH 1 (FLAGS  UID)"),
+    *(
+        b"STORE 1",
+        b"STORE 1 FLAGS",
+        b"STORE 1 FLAGS (",
+        b"STORE 1 FLAGS (a b",
+        b"STORE 1 *FLAGS (a)",
+        b"STORE 1 FLAGS (a) b",
+    ),
+    *(
+        b"STORE 1 FLAGS (\\)",
+        b"STORE 1 FLAGS (a  b)",
+        b"STORE 1 (UNCHANGEDSINCE x) FLAGS ()",
+        b"STORE 1 (X 1) FLAGS ()",
+        b"STORE 1 FLAGS (\\*)",
+    ),
+    *(b"COPY 1", b'COPY 1 ""', b"COPY a b", b"MOVE", b"UID EXPUNGE", b"UID EXPUNGE x"),
+]
+
+
+@pytest.mark.parametrize("line", BAD)
+def test_bad_commands(line):
+    with pytest.raises(BadCommand) as caught:
+        parse(line)
+    assert caught.value.response().startswith(b"a BAD ")
+    assert caught.value.response().endswith(b"\r\n")
+
+
+@pytest.mark.parametrize("line", [b"", b"\xff NOOP", b"+ NOOP", b"(a NOOP", b"a\x00 NOOP", b"*"])
+def test_without_a_tag_the_answer_is_untagged(line):
+    receiver = ImapReceiver(Limits())
+    receiver.receive_data(line + b"\r\n")
+    event = receiver.next_event()
+    assert isinstance(event, Frame)
+    with pytest.raises(BadCommand) as caught:
+        parse_command(event)
+    assert caught.value.response().startswith(b"* BAD ")
+
+
+@pytest.mark.parametrize(
+    ("line", "response"),
+    [
+        (b"SELECT R&D", b"a NO [CANNOT] Invalid mailbox name\r\n"),
+        (b"SELECT &AGE-", b"a NO [CANNOT] Invalid mailbox name\r\n"),
+        (b"SELECT {1+}\r\n\x07", b"a NO [CANNOT] Invalid mailbox name\r\n"),
+        (b"CREATE /", b"a NO [CANNOT] Invalid mailbox name\r\n"),
+        (b"CREATE a (USE (\\Nope))", b"a NO [USEATTR] Unknown special use\r\n"),
+        (b"SEARCH CHARSET KOI8-R ALL", b"a NO [BADCHARSET (US-ASCII UTF-8)] Unknown charset\r\n"),
+    ],
+)
+def test_what_can_not_be_is_refused_with_no(line, response):
+    with pytest.raises(BadCommand) as caught:
+        parse(line)
+    assert caught.value.response() == response
+
+
+def test_names_are_utf8_once_that_is_enabled():
+    assert parse('SELECT "Entwürfe &"'.encode(), utf8=True) == t.Select(A, "Entwürfe &")
+    assert parse('SELECT "e\u0301"'.encode(), utf8=True) == t.Select(A, "é")
+    with pytest.raises(BadCommand):
+        parse(b'SELECT "\xff"', utf8=True)
+
+
+APPENDS = [
+    ((b"a APPEND saved ",), (), False, t.Append(A, "saved", t.AppendMessage((), None, 9))),
+    (
+        (b'a APPEND "x y" (\\seen $A \\Recent) "17-Jul-1996 02:44:25 -0700" ',),
+        (),
+        False,
+        t.Append(A, "x y", t.AppendMessage((b"\\Seen", b"$A"), dt.datetime(1996, 7, 17, 9, 44, 25, tzinfo=dt.UTC), 9)),
+    ),
+    (
+        (b"a APPEND ", b' () " 2-nov-2026 00:30:00 +0100" '),
+        (Literal(b"inbox"),),
+        True,
+        t.Append(A, "INBOX", t.AppendMessage((), dt.datetime(2026, 11, 1, 23, 30, tzinfo=dt.UTC), 9, True)),
+    ),
+]
+
+
+@pytest.mark.parametrize(("texts", "literals", "binary", "expected"), APPENDS)
+def test_append_heads(texts, literals, binary, expected):
+    assert parse_append(AppendFrame(A, texts, literals, 9, binary, False)) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(b"a APPEND ", b"a APPEND x", b'a APPEND "" ', b"a APPEND x (\\Seen ", b"a APPEND x ()", b"a APPEND x y "),
+        *(b'a APPEND x "31-Feb-2020 00:00:00 +0000" ', b'a APPEND x "1-Foo-2020 00:00:00 +0000" '),
+        *(b'a APPEND x "01-Jan-0000 00:00:00 +0000" ', b'a APPEND x "01-Jan-0001 00:00:00 +2300" '),
+        *(b'a APPEND x "31-Dec-9999 23:59:59 -0100" ', b'a APPEND x "01-Jan-2020 24:00:00 +0000" '),
+        *(
+            b'a APPEND x "01-Jan-2020 00:00:60 +0000" ',
+            b'a APPEND x "01-Jan-2020 00:00:00 +0060" ',
+            b"a APPEND x UTF8 (",
+        ),
+    ],
+)
+def test_bad_append_heads(text):
+    with pytest.raises(BadCommand) as caught:
+        parse_append(AppendFrame(A, (text,), (), 9, False, False))
+    assert caught.value.response().startswith(b"a BAD ")
+
+
+def test_utf8_append_and_further_messages():
+    first = parse_append(AppendFrame(A, (b"a APPEND x UTF8 (",), (), 9, True, False), utf8=True).message
+    assert first == t.AppendMessage((), None, 9, True, True)
+    more = AppendFrame(A, (b") (\\Seen) ",), (), 5, False, True)
+    second = parse_append(more, first, utf8=True).message
+    assert second == t.AppendMessage((b"\\Seen",), None, 5)
+    with pytest.raises(BadCommand):
+        parse_append(more, second)
+    check_append_end(AppendEnd(A, b")"), first)
+    check_append_end(AppendEnd(A, b""), second)
+    for end, previous in ((b"", first), (b")", second), (b" ", second)):
+        with pytest.raises(BadCommand):
+            check_append_end(AppendEnd(A, end), previous)
+    with pytest.raises(BadCommand):
+        parse_append(AppendFrame(b"*", (b"+ APPEND x ",), (), 9, False, False))
+
+
+def test_secrets_stay_out_of_reprs():
+    assert "secret" not in repr(parse(b"LOGIN bob secret"))
+
+
+WORDS = [
+    *(
+        b"FETCH",
+        b"UID",
+        b"STORE",
+        b"SEARCH",
+        b"LIST",
+        b"SELECT",
+        b"STATUS",
+        b"LOGIN",
+        b"ID",
+        b"CREATE",
+        b"COPY",
+        b"ENABLE",
+    ),
+    *(
+        b"1",
+        b"1:*",
+        b"$",
+        b"(",
+        b")",
+        b"[",
+        b"]",
+        b'"',
+        b'"a"',
+        b"\\",
+        b"\\Seen",
+        b"BODY[",
+        b"HEADER.FIELDS",
+        b"<0.1>",
+        b"RETURN",
+    ),
+    *(
+        b"OR",
+        b"NOT",
+        b"ALL",
+        b"SINCE",
+        b"1-Jan-2020",
+        b"FLAGS",
+        b"+FLAGS",
+        b"QRESYNC",
+        b"NIL",
+        b"*",
+        b"%",
+        b"&",
+        b"\xff",
+        b"\0",
+        b"\r",
+    ),
+    *(
+        b"USE",
+        b"CHARSET",
+        b"UTF-8",
+        b"MODSEQ",
+        b"HEADER",
+        b"X",
+        b"(CHANGEDSINCE",
+        b"UNCHANGEDSINCE",
+        b"99999999999999999999",
+        b"",
+    ),
+]
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=12), st.sampled_from([b" ", b"", b"  "]), st.booleans())
+def test_any_words_give_a_command_or_bad(words, separator, utf8):
+    text = b"a " + separator.join(words)
+    try:
+        assert isinstance(parse_command(Frame(A, (text,)), utf8=utf8), t.Command)
+    except BadCommand as error:
+        assert error.response().count(b"\r\n") == 1
+
+
+@given(st.binary(max_size=60), st.lists(st.binary(max_size=5), max_size=3), st.sampled_from(WORDS[:12]))
+def test_any_bytes_give_a_command_or_bad(text, literals, word):
+    frame = Frame(A, (b"a " + word + b" ", *[text] * len(literals)), tuple(Literal(each) for each in literals))
+    try:
+        assert isinstance(parse_command(frame), t.Command)
+    except BadCommand as error:
+        assert error.tag == A
