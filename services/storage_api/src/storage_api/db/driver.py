@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -27,6 +27,20 @@ from pymongo.errors import (
     DuplicateKeyError,
     OperationFailure,
     PyMongoError,
+)
+from pymongo.monitoring import (
+    ConnectionCheckedInEvent,
+    ConnectionCheckedOutEvent,
+    ConnectionCheckOutFailedEvent,
+    ConnectionCheckOutStartedEvent,
+    ConnectionClosedEvent,
+    ConnectionCreatedEvent,
+    ConnectionPoolListener,
+    ConnectionReadyEvent,
+    PoolClearedEvent,
+    PoolClosedEvent,
+    PoolCreatedEvent,
+    PoolReadyEvent,
 )
 from pymongo.operations import DeleteMany, DeleteOne, IndexModel, InsertOne, ReplaceOne, UpdateMany, UpdateOne
 from pymongo.read_concern import ReadConcern
@@ -46,6 +60,7 @@ __all__ = [
     "IndexModel",
     "InsertOne",
     "OperationFailure",
+    "PoolWait",
     "PyMongoError",
     "ReplaceOne",
     "Session",
@@ -399,6 +414,29 @@ class Database:
             self._client.close()
         else:
             await self._client.close()
+
+
+class PoolWait(ConnectionPoolListener):
+    """Tells how long operations waited for a connection: `connect(…, event_listeners=[PoolWait(observe)])`."""
+
+    def __init__(self, observe: Callable[[float], None]) -> None:
+        self._observe = observe
+
+    def connection_checked_out(self, event: ConnectionCheckedOutEvent) -> None:
+        self._observe(event.duration)
+
+    def connection_check_out_failed(self, event: ConnectionCheckOutFailedEvent) -> None:
+        self._observe(event.duration)
+
+    def connection_check_out_started(self, event: ConnectionCheckOutStartedEvent) -> None: ...
+    def connection_checked_in(self, event: ConnectionCheckedInEvent) -> None: ...
+    def connection_created(self, event: ConnectionCreatedEvent) -> None: ...
+    def connection_ready(self, event: ConnectionReadyEvent) -> None: ...
+    def connection_closed(self, event: ConnectionClosedEvent) -> None: ...
+    def pool_created(self, event: PoolCreatedEvent) -> None: ...
+    def pool_ready(self, event: PoolReadyEvent) -> None: ...
+    def pool_cleared(self, event: PoolClearedEvent) -> None: ...
+    def pool_closed(self, event: PoolClosedEvent) -> None: ...
 
 
 def connect(uri: str, *, app: str, driver: str = "pymongo", database: str | None = None, **options: Any) -> Database:

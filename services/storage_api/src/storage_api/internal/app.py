@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError
 from mailboat.common.v1 import common_pb2 as common
 from mailboat_common import metrics
 from mailboat_common.asgi import Receive, Scope, Send, respond
-from mailboat_common.errors import Failure, PeerError, Refused, Unavailable
+from mailboat_common.errors import Failure, PeerError, Refused, RefusedCode, Unavailable
 from mailboat_common.limits import ByteBudget
 from mailboat_common.log import get_logger
 from mailboat_store_client.codec import to_error
@@ -27,7 +27,7 @@ from mailboat_store_client.ports import Store
 from prometheus_client import Histogram
 
 from .callers import ALLOWED, Callers
-from .methods import METHODS, READ, read_chunks
+from .methods import GROWING, METHODS, READ, read_chunks
 
 log = get_logger(__name__)
 
@@ -52,7 +52,7 @@ class _Denied(Exception):
 
 
 class InternalApp:
-    """The ASGI application. `ready` says whether this process can answer now."""
+    """The ASGI application. `ready`: can this process answer now; `full`: is what grows to be refused."""
 
     def __init__(
         self,
@@ -60,12 +60,14 @@ class InternalApp:
         callers: Callers,
         *,
         ready: Callable[[], bool],
+        full: Callable[[], bool] = lambda: False,
         max_request: int = MAX_REQUEST,
         bytes_in_flight: int = BYTES_IN_FLIGHT,
     ) -> None:
         self._store = store
         self._callers = callers
         self._ready = ready
+        self._full = full
         self._max_request = max_request
         self._budget = ByteBudget(bytes_in_flight)
 
@@ -100,6 +102,8 @@ class InternalApp:
         if not await self._budget.acquire(length, min(BUDGET_SECONDS, deadline)):
             raise _Denied(503, common.ERROR_CODE_UNAVAILABLE, "too many bytes in flight")
         try:
+            if method in GROWING and self._full():
+                raise Refused(RefusedCode.STORAGE_FULL, "The mail system is short of disk space")
             body = await _body(receive, length)
             async with asyncio.timeout(deadline):
                 if method == READ:

@@ -266,6 +266,9 @@ async def _confirm(store: Store, body: bytes) -> Sequence[bytes]:
 
 READ = "MailboxReadService/Read"
 
+GROWING = frozenset({"DeliveryService/Deliver", "MailboxWriteService/Append"})
+"""Refused while MongoDB is short of disk space."""
+
 METHODS: dict[str, Method] = {
     "DirectoryService/Resolve": _resolve,
     "DirectoryService/Authenticate": _authenticate,

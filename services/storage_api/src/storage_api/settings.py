@@ -1,0 +1,36 @@
+"""storage_api's settings (`MB_*`). Both roles take them all, so that one Deployment's values serve the other."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from mailboat_common.config import AmqpSettings, Port, ReadableFile
+from pydantic import Field, model_validator
+
+
+class Settings(AmqpSettings):
+    """Settings of the API and of the worker."""
+
+    role: Literal["api", "worker"] = Field("api", description="api: serve calls; worker: sweeps and garbage collection")
+    mongodb_uri: str = Field(
+        "mongodb://localhost:29017/?replicaSet=rs0",
+        pattern=r"^mongodb(\+srv)?://",
+        repr=False,
+        description="MongoDB replica set with user and password",
+    )
+    mongo_driver: Literal["pymongo", "motor"] = Field("pymongo", description="MongoDB driver; motor is an extra")
+    admin_port: Port = Field(11104, description="Port of /livez, /readyz and /metrics")
+    rest_port: Port = Field(2080, description="REST API")
+    internal_port: Port = Field(2081, description="Internal calls; never exposed")
+    internal_token_file: ReadableFile | None = Field(
+        None, description="JSON: caller → [current token, previous token]; read again when it changes"
+    )
+    bootstrap_token_file: ReadableFile | None = Field(None, description="File with the first REST token")
+    bytes_in_flight: int = Field(256 << 20, ge=1 << 20, description="Bodies of running internal calls, all together")
+    min_free_percent: float = Field(5.0, ge=0, lt=100, description="Below this much free disk mail is refused")
+
+    @model_validator(mode="after")
+    def _api_needs_tokens(self) -> Settings:
+        if self.role == "api" and self.internal_token_file is None:
+            raise ValueError("MB_INTERNAL_TOKEN_FILE must be set for the role api")
+        return self
