@@ -15,6 +15,8 @@ from mailboatctl.main import main
 
 TOKEN = "a-token-of-the-test"
 PAGE = 2
+NEW = {"quota_bytes": 0, "used_bytes": 0, "messages": 0, "disabled": False, "created_at": 0}
+STEP = {"at": 1767323045678, "kind": "accepted", "account": None, "mailbox": "INBOX", "details": {"listener": "smtp"}}
 
 
 class Api:
@@ -31,7 +33,7 @@ class Api:
             ("POST", "/v1/domains", lambda body, query: self._add(self.domains, body["name"], body)),
             ("DELETE", "/v1/domains/(.+)", lambda body, query, name: self._remove(self.domains, name)),
             ("GET", "/v1/accounts", self._list_accounts),
-            ("POST", "/v1/accounts", lambda body, query: self._add(self.accounts, body["address"], body)),
+            ("POST", "/v1/accounts", lambda body, query: self._add(self.accounts, body["address"], NEW | body)),
             ("POST", "/v1/accounts:batch", self._batch),
             ("GET", "/v1/accounts/(.+)", lambda body, query, name: self._show(self.accounts, name)),
             ("PATCH", "/v1/accounts/(.+)", self._patch),
@@ -84,21 +86,21 @@ class Api:
         for account in body["accounts"]:
             known = self.accounts.get(account["address"])
             if account["address"].endswith("@nowhere.test"):
-                results.append({"address": account["address"], "status": "error", "detail": "no such domain"})
+                results.append({"address": account["address"], "result": "error", "error": "no such domain"})
                 continue
             status = "created" if known is None else "unchanged" if known == account else "updated"
             self.accounts[account["address"]] = account
-            results.append({"address": account["address"], "status": status})
+            results.append({"address": account["address"], "result": status, "error": None})
         return 200, {"results": results}
 
     def _token(self, body: dict[str, Any], query: Any) -> tuple[int, Any]:
-        self.tokens["t1"] = {"id": "t1", **body}
+        self.tokens["t1"] = {"id": "t1", "created_at": 0, **body}
         return 201, {"id": "t1", "token": "shown-once", **body}
 
     def _trace(self, body: Any, query: Any, key: str) -> tuple[int, Any]:
         if key != "known":
             return problem(404, "Not found")
-        return 200, {"id": key, "events": [{"at": "2026-01-02T03:04:05Z", "event": "accepted", "listener": "smtp"}]}
+        return 200, {"trace_id": key, "events": [STEP]}
 
 
 def problem(status: int, title: str, detail: str = "") -> tuple[int, Any]:
@@ -179,14 +181,14 @@ def test_a_refusal_is_told_with_status_1(api: Api, run: Run) -> None:
 def test_accounts(api: Api, run: Run) -> None:
     status, text, _ = run("account", "add", "a@x.test", "--password-stdin", "--quota", "5G", stdin="s3cret\nrest\n")
     assert (status, text) == (0, "a@x.test added.\n")
-    assert api.accounts["a@x.test"] == {"address": "a@x.test", "quota_bytes": 5 << 30, "password": "s3cret"}
+    assert api.accounts["a@x.test"] == NEW | {"address": "a@x.test", "quota_bytes": 5 << 30, "password": "s3cret"}
     assert run("account", "passwd", "a@x.test", "--password-stdin", stdin="new\n")[0] == 0
     assert api.accounts["a@x.test"]["password"] == "new"
     assert run("account", "disable", "a@x.test")[1] == "a@x.test disabled.\n"
     assert json.loads(run("account", "show", "a@x.test", "--json")[1])["disabled"] is True
     assert run("account", "enable", "a@x.test")[0] == 0
     assert run("account", "quota", "a@x.test", "none")[0] == 0
-    assert (api.accounts["a@x.test"]["disabled"], api.accounts["a@x.test"]["quota_bytes"]) == (False, None)
+    assert (api.accounts["a@x.test"]["disabled"], api.accounts["a@x.test"]["quota_bytes"]) == (False, 0)
     assert "a@x.test" in run("account", "list", "--domain", "x.test")[1]
     assert json.loads(run("account", "list", "--domain", "y.test", "--json")[1]) == []
     assert run("account", "rm", "a@x.test", "--yes")[0] == 0
@@ -243,7 +245,16 @@ def test_tokens(api: Api, run: Run) -> None:
 def test_trace(api: Api, run: Run) -> None:
     status, text, _ = run("trace", "known")
     assert status == 0
-    assert text.split() == ["time", "event", "details", "2026-01-02T03:04:05Z", "accepted", "listener=smtp"]
+    assert text.split() == [
+        "time",
+        "event",
+        "details",
+        "2026-01-02",
+        "03:04:05.678Z",
+        "accepted",
+        "mailbox=INBOX",
+        "listener=smtp",
+    ]
     assert run("trace", "other")[0] == 1
 
 

@@ -18,6 +18,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, localtime, make_msgid
@@ -150,18 +151,16 @@ class Demo:
         deadline = time.monotonic() + 10
         while True:  # traces are written in batches, a moment after the commit
             status, trace = self._rest.call("GET", f"/v1/trace/{trace_id}", accept=(404,))
-            events = [] if status == 404 else _events(trace)
+            events: list[dict[str, Any]] = [] if status == 404 else trace["events"]
             if events or time.monotonic() > deadline:
                 break
             time.sleep(0.2)
         table = Table(title=f"trace {trace_id}", title_justify="left", box=None, show_header=False)
         for event in events:
-            when = str(event.get("at") or event.get("time") or "")
-            what = str(event.get("event") or event.get("kind") or "")
-            rest = {key: value for key, value in event.items() if key not in ("at", "time", "event", "kind")}
-            table.add_row(
-                when, what, " ".join(f"{key}={value}" for key, value in rest.items() if value not in (None, ""))
-            )
+            when = datetime.fromtimestamp(event["at"] / 1000, UTC).strftime("%H:%M:%S.%f")[:-3]
+            values = {key: event[key] for key in ("account", "mailbox", "message")} | event["details"]
+            shown = " ".join(f"{key}={value}" for key, value in values.items() if value not in (None, ""))
+            table.add_row(when, event["kind"], shown)
         self._console.print(table)
         if not events:
             raise StackError(f"There is no trace of {trace_id}.")
@@ -221,8 +220,3 @@ def _transaction(smtp: smtplib.SMTP, sender: str, recipient: str, content: bytes
     if code == 250:
         code, reply = smtp.rcpt(recipient)
     return smtp.data(content) if code == 250 else (code, reply)
-
-
-def _events(trace: Any) -> list[dict[str, Any]]:
-    events: list[dict[str, Any]] = trace["events"] if "events" in trace else trace["items"]
-    return events

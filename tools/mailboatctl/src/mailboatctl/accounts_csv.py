@@ -16,7 +16,17 @@ from typing import Any
 from mailboatctl.errors import WrongUse
 from mailboatctl.sizes import parse_size
 
-HASH_FORMS = ("$argon2id$", "{BCRYPT}", "{SHA512-CRYPT}", "$2a$", "$2b$", "$2y$", "$6$")
+# What a hash begins with -> the form the API takes it in.
+HASH_FORMS = {
+    "$argon2id$": "$argon2id$",
+    "{ARGON2ID}$argon2id$": "$argon2id$",
+    "{BCRYPT}": "{BCRYPT}",
+    "{SHA512-CRYPT}": "{SHA512-CRYPT}",
+    "$2a$": "{BCRYPT}$2a$",
+    "$2b$": "{BCRYPT}$2b$",
+    "$2y$": "{BCRYPT}$2y$",
+    "$6$": "{SHA512-CRYPT}$6$",
+}
 PLAIN = "{PLAIN}"
 TITLES = ("address", "password", "quota")
 SHOWN_FAULTS = 20
@@ -34,10 +44,11 @@ class Row:
     def request(self) -> dict[str, Any]:
         """The account as the API takes it."""
         account: dict[str, Any] = {"address": self.address}
-        if self.password.startswith(HASH_FORMS):
-            account["password_hash"] = self.password
-        else:
+        form = next((form for form in HASH_FORMS if self.password.startswith(form)), None)
+        if form is None:
             account["password"] = self.password.removeprefix(PLAIN)
+        else:
+            account["password_hash"] = HASH_FORMS[form] + self.password.removeprefix(form)
         if self.quota_bytes is not None:
             account["quota_bytes"] = self.quota_bytes
         return account

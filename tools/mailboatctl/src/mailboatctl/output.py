@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -45,6 +46,11 @@ def print_fields(item: Mapping[str, Any]) -> None:
     for name, value in item.items():
         table.add_row(Text(name, style="bold"), Text(_shown(value)))
     out.print(table)
+
+
+def show_time(milliseconds: int) -> str:
+    """A moment, given in milliseconds since the epoch, in UTC."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(" ", "milliseconds").replace("+00:00", "Z")
 
 
 def say(text: str) -> None:

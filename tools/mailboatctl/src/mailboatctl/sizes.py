@@ -6,13 +6,13 @@ import re
 
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 FORM = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE | re.ASCII)
-LARGEST = 1 << 60
+LARGEST = 1 << 50
 
 
-def parse_size(text: str) -> int | None:
-    """Bytes, or None for "none" (no limit). Raises ValueError with a text for a person."""
+def parse_size(text: str) -> int:
+    """Bytes, 0 for "none" (no limit). Raises ValueError with a text for a person."""
     if text.strip().lower() == "none":
-        return None
+        return 0
     found = FORM.fullmatch(text.strip())
     if found is None:
         raise ValueError(f"{text!r} is no size; write 5G, 500M or none")
@@ -22,10 +22,8 @@ def parse_size(text: str) -> int | None:
     return size
 
 
-def show_size(size: int | None) -> str:
+def show_size(size: int) -> str:
     """The shortest exact or nearly exact form: 5G, 1.2M, 812."""
-    if size is None:
-        return "none"
     for unit in ("T", "G", "M", "K"):
         if size >= UNITS[unit]:
             return f"{size / UNITS[unit]:.1f}".removesuffix(".0") + unit

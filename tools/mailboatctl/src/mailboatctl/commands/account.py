@@ -15,7 +15,7 @@ from mailboatctl import accounts_csv
 from mailboatctl.client import Client, segment
 from mailboatctl.context import connect, read_password
 from mailboatctl.errors import CommandError, Unreachable, WrongUse
-from mailboatctl.output import AsJson, Column, err, print_fields, print_json, print_table, say
+from mailboatctl.output import AsJson, Column, err, print_fields, print_json, print_table, say, show_time
 from mailboatctl.sizes import parse_size, show_size
 
 app = typer.Typer(help="Accounts.", no_args_is_help=True)
@@ -27,9 +27,10 @@ BATCH = 100  # plain passwords cost the server about 20 ms each: a batch stays w
 
 COLUMNS: tuple[Column, ...] = (
     ("address", lambda item: item["address"]),
-    ("quota", lambda item: show_size(item.get("quota_bytes"))),
-    ("used", lambda item: show_size(item.get("used_bytes") or 0)),
-    ("disabled", lambda item: bool(item.get("disabled"))),
+    ("quota", lambda item: show_size(item["quota_bytes"]) if item["quota_bytes"] else "none"),
+    ("used", lambda item: show_size(item["used_bytes"])),
+    ("messages", lambda item: item["messages"]),
+    ("disabled", lambda item: item["disabled"]),
 )
 
 
@@ -68,7 +69,10 @@ def show(address: Address, as_json: AsJson = False) -> None:
     """Show one account."""
     with connect() as api:
         account = api.call("GET", _path(address))
-    print_json(account) if as_json else print_fields(account)
+    if as_json:
+        print_json(account)
+    else:
+        print_fields(account | {"created_at": show_time(account["created_at"])})
 
 
 @app.command()
@@ -124,14 +128,14 @@ def import_(
     rows = _read_file(file)
     with connect() as api:
         results = _send(api, rows)
-    counts = Counter(str(result["status"]) for result in results)
-    failed = [result for result in results if result["status"] == "error"]
+    counts = Counter(str(result["result"]) for result in results)
+    failed = [result for result in results if result["result"] == "error"]
     if as_json:
         print_json({"counts": dict(counts), "errors": failed})
     else:
         say(f"{len(results)} accounts: " + (", ".join(f"{n} {what}" for what, n in sorted(counts.items())) or "none"))
         for result in failed:
-            say(f"  line {result['line']}: {result['address']}: {result.get('detail') or 'refused'}")
+            say(f"  line {result['line']}: {result['address']}: {result['error']}")
     if failed:
         raise typer.Exit(1)
 
@@ -174,7 +178,7 @@ def _path(address: str) -> str:
     return f"/v1/accounts/{segment(address)}"
 
 
-def _size(text: str) -> int | None:
+def _size(text: str) -> int:
     try:
         return parse_size(text)
     except ValueError as error:

@@ -8,7 +8,7 @@ import typer
 
 from mailboatctl.client import segment
 from mailboatctl.context import connect
-from mailboatctl.output import AsJson, err, out, print_json, print_table, say
+from mailboatctl.output import AsJson, err, out, print_json, print_table, say, show_time
 
 app = typer.Typer(help="API tokens.", no_args_is_help=True)
 
@@ -44,7 +44,7 @@ def show(as_json: AsJson = False) -> None:
                 ("id", lambda item: item["id"]),
                 ("name", lambda item: item["name"]),
                 ("scopes", lambda item: item["scopes"]),
-                ("created", lambda item: item.get("created_at")),
+                ("created", lambda item: show_time(item["created_at"])),
             ],
             tokens,
         )

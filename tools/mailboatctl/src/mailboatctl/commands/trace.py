@@ -8,9 +8,9 @@ import typer
 
 from mailboatctl.client import segment
 from mailboatctl.context import connect
-from mailboatctl.output import AsJson, print_json, print_table
+from mailboatctl.output import AsJson, print_json, print_table, show_time
 
-LEADING = ("at", "event")
+LEADING = ("at", "kind", "details")
 
 
 def trace(
@@ -24,10 +24,11 @@ def trace(
         print_json(found)
         return
     print_table(
-        [("time", lambda item: item.get("at")), ("event", lambda item: item.get("event")), ("details", _details)],
+        [("time", lambda item: show_time(item["at"])), ("event", lambda item: item["kind"]), ("details", _details)],
         found["events"],
     )
 
 
 def _details(event: Any) -> str:
-    return " ".join(f"{key}={value}" for key, value in event.items() if key not in LEADING and value not in (None, ""))
+    values = {key: value for key, value in event.items() if key not in LEADING} | (event.get("details") or {})
+    return " ".join(f"{key}={value}" for key, value in values.items() if value not in (None, ""))
