@@ -1,5 +1,6 @@
 """Certificates: chosen by name, renewed under open sessions, never replaced by something broken."""
 
+import asyncio
 import datetime
 import ssl
 from pathlib import Path
@@ -221,3 +222,15 @@ def test_an_unreadable_directory_keeps_what_is_loaded(ca: trustme.CA, tmp_path: 
     folder.rename(tmp_path / "away")
     assert store.reload() == []
     assert Session(ca, store, "mail.test").names() == {"mail.test"}
+
+
+async def test_the_watcher_takes_a_renewed_pair(ca: trustme.CA, tmp_path: Path) -> None:
+    put(ca, tmp_path, "mail.test")
+    store = CertificateStore(tmp_path, reload_seconds=0.01)
+    serial = Session(ca, store, "mail.test").serial()
+    watching = asyncio.create_task(store.watch())
+    put(ca, tmp_path, "mail.test")
+    async with asyncio.timeout(10):
+        while Session(ca, store, "mail.test").serial() == serial:
+            await asyncio.sleep(0.01)
+    watching.cancel()

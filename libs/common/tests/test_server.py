@@ -313,3 +313,21 @@ async def test_metrics_count_what_is_open() -> None:
 def test_a_tls_listener_without_certificates_is_a_bug() -> None:
     with pytest.raises(ValueError, match="certificates"):
         ProtocolServer([Listener("t", 0, tls=TlsMode.STARTTLS)], Echo, refusal=REFUSAL)
+
+
+async def test_without_ipv6_the_listener_is_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mailboat_common.sockets._has_ipv6", lambda: False)
+    async with serving(Listener("t-v4", 0)) as (server, (port,)):
+        reader, _writer = await connect(port)
+        assert (await line(reader)).startswith(b"hello 127.0.0.1 ")
+        with pytest.raises(ConnectionRefusedError):
+            await connect(port, "::1")
+        assert server.connections == 1
+
+
+async def test_listen_host_limits_to_one_address() -> None:
+    async with serving(Listener("t-host", 0), host="127.0.0.1") as (_server, (port,)):
+        reader, _writer = await connect(port)
+        assert (await line(reader)).startswith(b"hello")
+        with pytest.raises(ConnectionRefusedError):
+            await connect(port, "::1")
