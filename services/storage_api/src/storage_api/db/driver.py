@@ -423,10 +423,10 @@ class PoolWait(ConnectionPoolListener):
         self._observe = observe
 
     def connection_checked_out(self, event: ConnectionCheckedOutEvent) -> None:
-        self._observe(event.duration)
+        self._observe(event.duration or 0.0)
 
     def connection_check_out_failed(self, event: ConnectionCheckOutFailedEvent) -> None:
-        self._observe(event.duration)
+        self._observe(event.duration or 0.0)
 
     def connection_check_out_started(self, event: ConnectionCheckOutStartedEvent) -> None: ...
     def connection_checked_in(self, event: ConnectionCheckedInEvent) -> None: ...
