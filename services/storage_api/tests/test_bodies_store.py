@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import random
-import uuid
 from collections.abc import AsyncIterator
 
 import pytest
@@ -14,14 +13,14 @@ from mailboat_common.ids import uuid7
 from mailboat_mime import Part, bodystructure, envelope, scan
 from mailboat_store_client.types import AccountId, BodyField, BodyId
 from storage_api.db import schema
-from storage_api.db.driver import Database, connect
-from storage_api.db.migrations import migrate
+from storage_api.db.driver import Database
 from storage_api.store.blobs import CHUNK, Blobs
 from storage_api.store.bodies import Bodies, PreparedBody
 from storage_api.store.bodies_render import Source, segments_of
 from storage_api.store.dictionaries.corpus import messages
 
 from tests.support.mongod import Mongod
+from tests.support.planted import empty_database
 
 ALL = (
     BodyField.HEADER
@@ -36,11 +35,8 @@ ALL = (
 @pytest.fixture
 async def own_db(mongod: Mongod) -> AsyncIterator[Database]:
     """A database that no other test writes to."""
-    database = connect(mongod.uri, app="test", database=f"bodies_{uuid.uuid4().hex}")
-    await migrate(database)
-    yield database
-    await database.drop()
-    await database.close()
+    async with empty_database(mongod.uri, "bodies") as database:
+        yield database
 
 
 def account() -> AccountId:
