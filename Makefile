@@ -32,8 +32,9 @@ demo run up: $(READY)
 status logs: $(READY)
 	@$(LOCAL) $@ $(ARGS)
 
-down:
-	@if [ -x $(LOCAL) ]; then $(LOCAL) down $(ARGS); else echo "Nothing is set up here."; fi
+# Without .local nothing can be running, and no environment is needed to say so.
+down: $(if $(wildcard .local),$(READY))
+	@if [ -e .local ]; then $(LOCAL) down $(ARGS); else echo "Nothing is running here."; fi
 
 test: $(READY)
 	@$(LOCAL) servers
