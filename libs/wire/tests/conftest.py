@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from mailboat_wire.imap import AppendFrame, ContinuationLine, Event, Frame, ImapReceiver, Limits
+from mailboat_wire.imap import AppendFrame, ContinuationLine, Event, Frame, ImapReceiver, Limits, LiteralChunk
 
 WIDE = Limits(line=1000, literal=500, literals=800, append=10_000, discard=2000, buffered=2000)
 
@@ -30,7 +30,7 @@ def drive(data: bytes, step: int, limits: Limits = WIDE, *, refuse: bool = False
                 else:
                     seen.append(receiver.accept_literal())
                 continue
-            if hasattr(event, "last"):
+            if isinstance(event, LiteralChunk):
                 message += event.data
                 if not event.last:
                     continue

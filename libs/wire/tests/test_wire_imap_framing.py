@@ -113,14 +113,12 @@ def test_append_streams_its_message(imap_events, data, expected):
 @pytest.mark.parametrize(
     "sent",
     [
-        b"",  # it waited for our word and gave up
-        None,
+        b"a APPEND box {9}\r\n",  # it waited for our word and gave up
+        b"a APPEND box {9+}\r\nq LOGOUT\r {3+}\r\nxyz {4+}\r\n\r\nz \r\n",  # it had sent all without waiting
     ],
 )
 def test_a_refused_append_leaves_the_stream_in_place(imap_events, sent):
-    waits = sent == b""
-    data = b"a APPEND box {9}\r\n" if waits else b"a APPEND box {9+}\r\nq LOGOUT\r {3+}\r\nxyz {4+}\r\n\r\nz \r\n"
-    seen = imap_events(data + NOOP, refuse=True)
+    seen = imap_events(sent + NOOP, refuse=True)
     assert seen == [AppendFrame(b"a", (b"a APPEND box ",), (), 9, False, False), AFTER]
 
 

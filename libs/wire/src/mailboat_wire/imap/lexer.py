@@ -30,6 +30,7 @@ _FLAG_LIST = re.compile(
 _NUMBER = re.compile(rb"[0-9]{1,20}")
 _SEQUENCE = re.compile(rb"[0-9*:,]+|\$")
 _WORD = re.compile(rb"[A-Za-z0-9][A-Za-z0-9.\-]*")
+_HEADER_NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]+")
 _MONTHS = {
     month: number
     for number, month in enumerate(
@@ -134,6 +135,13 @@ class Lexer:
             return self.string()
         self.pos = found.end()
         return found[0]
+
+    def header_name(self) -> bytes:
+        """header-fld-name: an astring that is a field name of RFC 5322."""
+        name = self.astring()
+        if _HEADER_NAME.fullmatch(name) is None:
+            raise self.bad(b"Invalid header field name")
+        return name
 
     def nstring(self) -> bytes | None:
         if self.text[self.pos : self.pos + 3].upper() == b"NIL":

@@ -61,7 +61,8 @@ def _fetch(lexer: Lexer, *, uid: bool) -> t.Command:
         while lexer.skip(b" "):
             found.append(_item(lexer))
         lexer.expect(b")")
-        items = tuple(found) if len(found) == 1 else tuple(dict.fromkeys(found))
+        # Repeats need equal names first, which are cheaper to compare than sections.
+        items = tuple(found) if len({item.name for item in found}) == len(found) else tuple(dict.fromkeys(found))
     else:
         single = _item(lexer)
         items = _EXPANDED.get(single.name, (single,))
@@ -146,18 +147,11 @@ def _section(lexer: Lexer, *, binary: bool) -> t.Section:
 
 def _header_list(lexer: Lexer) -> tuple[bytes, ...]:
     lexer.expect(b" (")
-    fields = [_header_name(lexer)]
+    fields = [lexer.header_name()]
     while lexer.skip(b" "):
-        fields.append(_header_name(lexer))
+        fields.append(lexer.header_name())
     lexer.expect(b")")
     return tuple(fields)
-
-
-def _header_name(lexer: Lexer) -> bytes:
-    name = lexer.astring()
-    if not name or any(byte <= 32 or byte >= 127 or byte == 58 for byte in name):
-        raise lexer.bad(b"Invalid header field name")
-    return name
 
 
 # --- STORE --------------------------------------------------------------------------------------------------------

@@ -127,9 +127,7 @@ class _Search:
         return t.SearchOr(left, self.key(depth + 1))
 
     def header(self, _depth: int) -> t.SearchKey:
-        field = self.lexer.astring()
-        if not field or any(byte <= 32 or byte >= 127 or byte == 58 for byte in field):
-            raise self.lexer.bad(b"Invalid header field name")
+        field = self.lexer.header_name()
         self.lexer.space()
         return t.SearchHeader(field, self.text())
 

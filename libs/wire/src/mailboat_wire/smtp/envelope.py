@@ -13,6 +13,7 @@ import enum
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from mailboat_wire.smtp.address import Address, parse_path
 from mailboat_wire.smtp.errors import SmtpError
@@ -83,7 +84,7 @@ def parse_mail(argument: bytes) -> MailFrom:
     """What follows `MAIL `: `FROM:<a@b> SIZE=1`. SmtpError if it is wrong."""
     path, params = _argument(argument, b"FROM:", "5.1.7")
     values = _values(params, _MAIL_PARAMS)
-    mail = MailFrom(path, **values)  # type: ignore[arg-type]
+    mail = MailFrom(path, **values)
     if path is not None and not path.is_ascii and not mail.smtputf8:
         raise SmtpError(550, "5.6.7", "Address needs SMTPUTF8")
     return mail
@@ -97,7 +98,7 @@ def parse_rcpt(argument: bytes, *, smtputf8: bool = False) -> RcptTo:
     if not path.is_ascii and not smtputf8:
         raise SmtpError(553, "5.6.7", "Address needs SMTPUTF8")
     values = _values(params, _RCPT_PARAMS)
-    return RcptTo(path, **values)  # type: ignore[arg-type]
+    return RcptTo(path, **values)
 
 
 def _argument(argument: bytes, keyword: bytes, enhanced: str) -> tuple[Address | None, bytes]:
@@ -118,8 +119,9 @@ def _argument(argument: bytes, keyword: bytes, enhanced: str) -> tuple[Address |
 _Reader = Callable[[bytes | None], object]
 
 
-def _values(params: bytes, readers: dict[bytes, tuple[str, _Reader]]) -> dict[str, object]:
-    values: dict[str, object] = {}
+def _values(params: bytes, readers: dict[bytes, tuple[str, _Reader]]) -> dict[str, Any]:
+    """The parameters by the field they fill."""
+    values: dict[str, Any] = {}
     for word in params.split():
         found = _PARAM.match(word)
         if found is None:
