@@ -71,6 +71,11 @@ class AiosmtpdSession(SMTP, ServedProtocol):
         self._closing = False
         self.smtp = Session(service, admission.peer)
 
+    @property
+    def _stream(self) -> asyncio.Transport | None:
+        """aiosmtpd's transport as what it is (uvloop's is no subclass of asyncio's)."""
+        return cast("asyncio.Transport | None", self.transport)
+
     # -- the connection's life
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -101,16 +106,16 @@ class AiosmtpdSession(SMTP, ServedProtocol):
 
     def abort(self) -> None:
         """Closes at once."""
-        if isinstance(self.transport, asyncio.Transport):
-            self.transport.abort()
+        if self._stream is not None:
+            self._stream.abort()
 
     def _timeout_cb(self) -> None:
         self._end(replies.IDLE)
 
     def _end(self, last: Reply) -> None:
-        if isinstance(self.transport, asyncio.Transport):
-            self.transport.write(last.data)
-            self.transport.close()
+        if self._stream is not None:
+            self._stream.write(last.data)
+            self._stream.close()
 
     # -- lines
 
@@ -191,8 +196,8 @@ class AiosmtpdSession(SMTP, ServedProtocol):
             self._output.append(answer.data)
 
     def _flush(self) -> None:
-        if self._output and isinstance(self.transport, asyncio.Transport):
-            self.transport.write(b"".join(self._output))
+        if self._output and self._stream is not None:
+            self._stream.write(b"".join(self._output))
         self._output.clear()
 
     # -- messages
@@ -254,8 +259,8 @@ class AiosmtpdSession(SMTP, ServedProtocol):
 
     async def _start_tls(self) -> None:
         assert self._tls is not None
-        assert isinstance(self.transport, asyncio.Transport)
-        plain = self.transport
+        plain = self._stream
+        assert plain is not None
         plain.pause_reading()
         self._flush()
         self._input.clear()

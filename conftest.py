@@ -1,4 +1,4 @@
-"""These tests run on uvloop, the event loop of the services: sockets and TLS differ between loops."""
+"""All asynchronous tests run on uvloop, the event loop of the services: sockets, TLS and transports differ between loops."""
 
 import asyncio
 from collections.abc import Callable, Mapping
