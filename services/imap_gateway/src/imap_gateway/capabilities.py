@@ -1,0 +1,125 @@
+"""The CAPABILITY line, computed from the registries, so that nothing is advertised that isn't there.
+
+RFC 9051 6.1.1, 7.2.2. Commands, FETCH items, search keys, STATUS items and ENABLE features name the capabilities they
+belong to; `check` (at start) refuses a capability of which a piece is missing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mailboat_common.errors import StartupError
+
+from .commands import registry
+from .states import State
+
+if TYPE_CHECKING:
+    from .session import Session
+
+# What the wire library does without any command of ours: LITERAL+ (RFC 7888), SASL-IR (RFC 4959).
+_BY_WIRE = (b"LITERAL+", b"SASL-IR")
+_BEFORE_LOGIN = (b"IMAP4rev1", *_BY_WIRE, b"ID", b"ENABLE")
+
+# What each capability consists of, by registry: advertised only if all of it is registered.
+_COMMANDS: dict[bytes, tuple[bytes, ...]] = {
+    b"IMAP4rev1": (
+        *(b"CAPABILITY", b"NOOP", b"LOGOUT", b"AUTHENTICATE", b"LOGIN", b"STARTTLS"),
+        *(b"SELECT", b"EXAMINE", b"CREATE", b"DELETE", b"RENAME", b"SUBSCRIBE", b"UNSUBSCRIBE", b"LIST", b"LSUB"),
+        *(b"STATUS", b"APPEND", b"CHECK", b"CLOSE", b"EXPUNGE", b"SEARCH", b"FETCH", b"STORE", b"COPY"),
+    ),
+    b"ENABLE": (b"ENABLE",),
+    b"ID": (b"ID",),
+    b"IDLE": (b"IDLE",),
+    b"NAMESPACE": (b"NAMESPACE",),
+    b"UNSELECT": (b"UNSELECT",),
+    b"UIDPLUS": (b"EXPUNGE", b"APPEND", b"COPY"),
+    b"MOVE": (b"MOVE",),
+    b"MULTIAPPEND": (b"APPEND",),
+    b"CHILDREN": (b"LIST",),
+    b"LIST-EXTENDED": (b"LIST",),
+    b"LIST-STATUS": (b"LIST", b"STATUS"),
+    b"SPECIAL-USE": (b"LIST",),
+    b"CREATE-SPECIAL-USE": (b"CREATE",),
+    b"CONDSTORE": (b"SELECT", b"FETCH", b"STORE", b"SEARCH", b"STATUS", b"ENABLE"),
+    b"ESEARCH": (b"SEARCH",),
+    b"SEARCHRES": (b"SEARCH",),
+    b"WITHIN": (b"SEARCH",),
+    b"SAVEDATE": (b"FETCH", b"SEARCH"),
+    b"STATUS=SIZE": (b"STATUS",),
+}
+_FETCH_ITEMS: dict[bytes, tuple[bytes, ...]] = {
+    b"IMAP4rev1": (
+        *(b"FLAGS", b"UID", b"INTERNALDATE", b"RFC822.SIZE", b"ENVELOPE", b"BODY", b"BODYSTRUCTURE", b"BODY["),
+        *(b"RFC822", b"RFC822.HEADER", b"RFC822.TEXT"),
+    ),
+    b"CONDSTORE": (b"MODSEQ",),
+    b"SAVEDATE": (b"SAVEDATE",),
+}
+_STATUS_ITEMS: dict[bytes, tuple[bytes, ...]] = {
+    b"IMAP4rev1": (b"MESSAGES", b"RECENT", b"UIDNEXT", b"UIDVALIDITY", b"UNSEEN"),
+    b"CONDSTORE": (b"HIGHESTMODSEQ",),
+    b"STATUS=SIZE": (b"SIZE",),
+}
+_SEARCH_KEYS: dict[bytes, tuple[str, ...]] = {
+    b"IMAP4rev1": (
+        *("SearchAll", "SearchAnd", "SearchOr", "SearchNot", "SearchFlag", "SearchRecent", "SearchText"),
+        *("SearchHeader", "SearchDate", "SearchSize", "SearchSequence"),
+    ),
+    b"CONDSTORE": ("SearchModseq",),
+    b"WITHIN": ("SearchWithin",),
+}
+_FEATURES: dict[bytes, tuple[bytes, ...]] = {b"CONDSTORE": (b"CONDSTORE",)}
+
+
+def advertised() -> tuple[bytes, ...]:
+    """Every capability some registered code says it brings, IMAP4rev1 first."""
+    named = {name for entry in registry.entries() for name in entry.capabilities}
+    return (b"IMAP4rev1", *_BY_WIRE, *sorted(named - {b"IMAP4rev1"}))
+
+
+def check() -> None:
+    """StartupError if a capability is advertised of which a piece is missing, or that nobody described here."""
+    from .features import FEATURES  # noqa: PLC0415 - the registries import commands, which import this module
+    from .fetch_items import FETCH_ITEMS  # noqa: PLC0415
+    from .search_keys import SEARCH_KEYS  # noqa: PLC0415
+    from .status_items import STATUS_ITEMS  # noqa: PLC0415
+
+    commands = {entry.name for entry in registry.entries()}
+    keys = {kind.__name__ for kind in SEARCH_KEYS}
+    missing: list[str] = []
+    for capability in advertised():
+        if capability in _BY_WIRE:
+            continue
+        if capability not in _COMMANDS:
+            missing.append(f"{capability.decode()}: not described")
+            continue
+        lacking: list[object] = [name for name in _COMMANDS[capability] if name not in commands]
+        lacking += [name for name in _FETCH_ITEMS.get(capability, ()) if name not in FETCH_ITEMS]
+        lacking += [name for name in _STATUS_ITEMS.get(capability, ()) if name not in STATUS_ITEMS]
+        lacking += [name for name in _SEARCH_KEYS.get(capability, ()) if name not in keys]
+        lacking += [name for name in _FEATURES.get(capability, ()) if name not in FEATURES]
+        if lacking:
+            missing.append(f"{capability.decode()}: {', '.join(map(str, lacking))}")
+    if missing:
+        raise StartupError("capabilities without their code: " + "; ".join(missing))
+
+
+def capabilities(session: Session) -> tuple[bytes, ...]:
+    """What this session is told now."""
+    if session.state is not State.NOT_AUTHENTICATED:
+        return advertised()
+    names = [name for name in advertised() if name in _BEFORE_LOGIN]
+    if session.link.can_start_tls:
+        names.append(b"STARTTLS")
+    names.append(b"AUTH=PLAIN" if may_authenticate(session) else b"LOGINDISABLED")
+    return tuple(names)
+
+
+def greeting_code(session: Session) -> bytes:
+    """The names joined, for a CAPABILITY code."""
+    return b" ".join(capabilities(session))
+
+
+def may_authenticate(session: Session) -> bool:
+    """RFC 9051 6.2.3, 11.1: no password in clear text unless the operator allows it."""
+    return session.link.tls_version is not None or not session.gateway.policy.auth_require_tls

@@ -1,0 +1,1 @@
+"""The IMAP commands: one short file each, registered on import. See `registry`."""

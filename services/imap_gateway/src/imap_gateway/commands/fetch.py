@@ -1,0 +1,44 @@
+"""FETCH and UID FETCH: RFC 9051 6.4.5, RFC 7162 3.1.4."""
+
+from __future__ import annotations
+
+from mailboat_wire.imap import types as t
+
+from ..features import enable_condstore
+from ..fetch import Fetcher, Plan, changed_only
+from ..fetch_items import FETCH_ITEMS
+from ..render import Item, ModSeq, Uid
+from ..replies import Reply, bad, ok
+from ..session import Session
+from ..states import State
+from .registry import Expunge, command
+
+
+@command(t.Fetch, State.SELECTED, expunge=Expunge.WITH_UID, capabilities=(b"SAVEDATE",))
+async def fetch(session: Session, command_: t.Fetch) -> Reply:
+    """RFC 9051 6.4.5; messages that another session has expunged are passed over (RFC 2180 4.1.2)."""
+    if command_.vanished:
+        raise bad(b"VANISHED needs QRESYNC enabled")
+    items = _items(session, command_)
+    selected = session.mailbox
+    ranges = selected.ranges(command_.sequence, uid=command_.uid)
+    lost = not command_.uid and selected.tracker.lost(ranges)
+    if command_.changed_since is not None:
+        ranges = changed_only(selected.view, ranges, command_.changed_since)
+    await Fetcher(session, Plan(items), ranges).run()
+    return ok(b"Some messages are gone", b"EXPUNGEISSUED") if lost else ok(b"Fetched")
+
+
+def _items(session: Session, command_: t.Fetch) -> list[Item]:
+    """The renderers; UID is implied by UID FETCH, MODSEQ by CHANGEDSINCE."""
+    names = [item.name for item in command_.items]
+    if any(name not in FETCH_ITEMS for name in names):
+        raise bad(b"Unknown FETCH item")
+    items = [FETCH_ITEMS[item.name](item) for item in command_.items]
+    if command_.uid and b"UID" not in names:
+        items.insert(0, Uid())
+    if command_.changed_since is not None and b"MODSEQ" not in names:
+        items.append(ModSeq())
+    if command_.changed_since is not None or b"MODSEQ" in names:
+        enable_condstore(session)
+    return items

@@ -1,0 +1,67 @@
+"""SELECT: RFC 9051 6.3.2, CONDSTORE (RFC 7162 3.1.8)."""
+
+from __future__ import annotations
+
+from mailboat_store_client.types import SEEN
+from mailboat_wire.imap import types as t
+
+from ..features import enable_condstore
+from ..replies import Reply, bad, ok
+from ..selected import Selected
+from ..session import Session
+from ..states import LOGGED_IN
+from ..view import View
+from .registry import command
+
+
+@command(t.Select, LOGGED_IN)
+async def select(session: Session, command_: t.Select) -> Reply:
+    """RFC 9051 6.3.2."""
+    return await open_mailbox(session, command_, read_only=False)
+
+
+async def open_mailbox(session: Session, command_: t.Select | t.Examine, *, read_only: bool) -> Reply:
+    """SELECT and EXAMINE. A failure leaves no mailbox selected."""
+    if command_.qresync is not None:
+        raise bad(b"QRESYNC is not enabled")
+    await session.deselect()
+    if command_.condstore:
+        enable_condstore(session)
+    news, account = session.gateway.news, session.account
+    await news.subscribe(account)  # before the mailbox is read, or what comes between would be missed
+    try:
+        view, first_recent = await session.gateway.views.open(account, command_.mailbox)
+        if not read_only and first_recent < view.uid_next:
+            write = session.gateway.store.write
+            first_recent = await write.claim_recent(account, view.mailbox_id)
+            view.first_recent = view.uid_next
+    except BaseException:
+        await news.unsubscribe(account)
+        raise
+    selected = Selected(view, read_only=read_only, recent_from=first_recent, wake=session.wake)
+    session.select(selected)
+    session.write(_describe(selected, view))
+    return ok(b"Opened for reading", b"READ-ONLY") if read_only else ok(b"Opened", b"READ-WRITE")
+
+
+def _describe(selected: Selected, view: View) -> bytes:
+    """The untagged responses of RFC 9051 6.3.2 and RFC 3501 6.3.1."""
+    lines = [
+        selected.flag_lines(),
+        b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(view), selected.recent()),
+        b"* OK [UIDVALIDITY %d] UIDs valid\r\n" % view.uid_validity,
+        b"* OK [UIDNEXT %d] Predicted next UID\r\n" % view.uid_next,
+        b"* OK [HIGHESTMODSEQ %d] Highest\r\n" % view.sync,
+    ]
+    unseen = first_unseen(view)
+    if unseen is not None:
+        lines.insert(2, b"* OK [UNSEEN %d] First unseen\r\n" % unseen)
+    return b"".join(lines)
+
+
+def first_unseen(view: View) -> int | None:
+    """The number of the first message without \\Seen."""
+    for row, word in enumerate(view.flags[0]):
+        if not word & SEEN:
+            return row + 1
+    return None

@@ -1,0 +1,54 @@
+"""Carrying out SEARCH: the snapshot, the message sets it names, and its result.
+
+RFC 9051 6.4.4; RFC 4731 (ESEARCH), RFC 5182 (SEARCHRES), RFC 7162 3.1.5 (MODSEQ).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import compress
+
+from mailboat_wire.imap import types as t
+
+from .gateway import Gateway
+from .replies import bad
+from .search_keys import SEARCH_KEYS
+from .search_keys.base import Search, Snapshot
+from .selected import Selected
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What was found, ascending: UIDs and their modseqs."""
+
+    uids: Sequence[int]
+    modseqs: Sequence[int]
+
+
+def keys(key: t.SearchKey) -> Iterator[t.SearchKey]:
+    """A key and all keys in it."""
+    yield key
+    match key:
+        case t.SearchAnd():
+            for each in key.keys:
+                yield from keys(each)
+        case t.SearchOr():
+            yield from keys(key.left)
+            yield from keys(key.right)
+        case t.SearchNot():
+            yield from keys(key.key)
+
+
+async def search(gateway: Gateway, selected: Selected, key: t.SearchKey) -> Result:
+    """The messages of the selected mailbox that match."""
+    used = list(keys(key))
+    if any(type(each) not in SEARCH_KEYS for each in used):
+        raise bad(b"Unknown search key")
+    sequences = {
+        each: selected.ranges(each.sequence, uid=each.uid) for each in used if isinstance(each, t.SearchSequence)
+    }
+    rows = Snapshot.of(selected)
+    mask = await Search(gateway, selected, rows, sequences, time.time()).evaluate(key, b"\1" * len(rows))
+    return Result(list(compress(rows.uids, mask)), list(compress(rows.modseqs, mask)))

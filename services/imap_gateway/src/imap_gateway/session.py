@@ -1,0 +1,256 @@
+"""One client's session: its state, what it enabled, what it has selected, and how a command is run in it.
+
+RFC 9051 section 3 (states), 5.2 (updates), 7.1.5 (BYE); RFC 5161 (ENABLE).
+
+Rules:
+- A command runs only in the states its entry in the registry names, one at a time, in the order the client sent them.
+- What happened in the mailbox meanwhile is told before the tagged reply, EXPUNGE only if the command allows it; in
+  IDLE it
+  is told at once.
+- This module knows the connection only as a `Link`; sockets, TLS and time-outs are `connection`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from functools import cache
+from typing import Any, Protocol
+
+from mailboat_common.errors import Failure, PeerError, Refused, RefusedCode, Unavailable
+from mailboat_common.log import get_logger
+from mailboat_store_client.types import AccountId
+from mailboat_wire.imap import types as t
+from mailboat_wire.imap.events import BadCommand, Limits
+from prometheus_client import Histogram
+
+from . import metrics
+from .commands import registry
+from .gateway import Gateway
+from .replies import ANSWERED, SERVER_BUG, UNAVAILABLE, Answer, Reply, refusal
+from .selected import Selected
+from .states import State
+
+log = get_logger(__name__)
+
+CONDSTORE = b"CONDSTORE"
+
+
+@cache
+def _duration(command: str, result: str) -> Histogram:
+    """Looking labels up costs more than observing; both sets are closed."""
+    return metrics.command_duration.labels(command, result)
+
+
+class Link(Protocol):
+    """The connection as commands see it."""
+
+    @property
+    def client(self) -> tuple[str, int]:
+        """The client's true address and port."""
+
+    @property
+    def tls_version(self) -> str | None:
+        """None in clear text."""
+
+    @property
+    def can_start_tls(self) -> bool:
+        """Whether STARTTLS may be offered now."""
+
+    @property
+    def full(self) -> bool:
+        """Whether the client reads too slowly for more to be written now."""
+
+    def write(self, data: bytes) -> None:
+        """Queue output."""
+
+    async def drain(self) -> None:
+        """Wait while the client reads too slowly."""
+
+    async def upgrade(self, reply: bytes) -> None:
+        """Send `reply` and turn to TLS; nothing the client sent before counts any more."""
+
+    def expect_line(self, prompt: bytes) -> asyncio.Future[bytes]:
+        """Send a whole `+ …` line; the future gives the client's next line."""
+
+    async def read_literal(self) -> bytes:
+        """Let APPEND's message come, and take it whole. The caller holds a budget for it."""
+
+    async def next_append(self) -> t.Append | None:
+        """A further message of the same APPEND, or None at its end."""
+
+    def set_limits(self, limits: Limits, *, idle_seconds: float) -> None:
+        """Other bounds from now on, after login."""
+
+    def abort(self) -> None:
+        """Cut the connection: what was promised in a literal can't be sent."""
+
+    def end(self, reason: bytes) -> None:
+        """Say BYE with `reason` (and code) as soon as no command runs."""
+
+
+class Session:
+    """The state machine of one connection."""
+
+    __slots__ = (
+        "account_id",
+        "auth_failures",
+        "bad_commands",
+        "enabled",
+        "gateway",
+        "idling",
+        "link",
+        "login",
+        "selected",
+        "state",
+    )
+
+    def __init__(self, gateway: Gateway, link: Link) -> None:
+        self.gateway = gateway
+        self.link = link
+        self.state = State.NOT_AUTHENTICATED
+        self.account_id: AccountId | None = None
+        self.login = ""
+        self.selected: Selected | None = None
+        self.enabled: set[bytes] = set()
+        self.idling = False
+        self.auth_failures = 0
+        self.bad_commands = 0
+
+    # --- what commands ask ---
+
+    @property
+    def account(self) -> AccountId:
+        """The account that is logged in."""
+        assert self.account_id is not None, "commands that need an account are registered for authenticated states"
+        return self.account_id
+
+    @property
+    def mailbox(self) -> Selected:
+        """The mailbox that is selected."""
+        assert self.selected is not None, "commands that need a mailbox are registered for the selected state"
+        return self.selected
+
+    @property
+    def condstore(self) -> bool:
+        """RFC 7162 3.1: whether the client showed that it knows modification sequences."""
+        return CONDSTORE in self.enabled
+
+    def write(self, data: bytes) -> None:
+        self.link.write(data)
+
+    # --- running ---
+
+    async def run(self, command: t.Command) -> None:
+        """Run a command and answer it."""
+        started = time.perf_counter()
+        entry = registry.find(command.name)
+        if entry is None:
+            self.bad_commands += 1
+            self._answer(command, Reply(b"BAD", b"Unknown command"), started, expunge=False)
+            return
+        if not self.state & entry.states:
+            reply = Reply(b"BAD", b"Not allowed now", b"CLIENTBUG")
+            self.bad_commands += 1
+            self._answer(command, reply, started, expunge=False)
+            return
+        try:
+            reply = await entry.handler(self, command)
+        except Answer as answer:
+            reply = answer.reply
+            self.bad_commands += reply.status == b"BAD"
+        except Refused as refused:
+            if refused.private:
+                log.info("refused", command=command.name.decode(), login=self.login, cause=refused.private)
+            reply = refusal(refused)
+            if refused.code is RefusedCode.NO_ACCOUNT:
+                self.link.end(b"[CONTACTADMIN] Account is gone")
+        except Unavailable as failure:
+            log.warning("unavailable", command=command.name.decode(), login=self.login, cause=failure.private)
+            reply = UNAVAILABLE
+        except Failure as failure:
+            log.error("failed", command=command.name.decode(), login=self.login, cause=failure.private)
+            reply = SERVER_BUG
+        except (OSError, PeerError, BadCommand):
+            raise  # the connection's own: gone, out of step, or answered there
+        except Exception:
+            log.exception("command failed", command=command.name.decode(), login=self.login)
+            reply = SERVER_BUG
+        self._answer(command, reply, started, expunge=entry.expunge.allows(command))
+
+    def _answer(self, command: t.Command, reply: Reply, started: float, *, expunge: bool) -> None:
+        if self.selected is not None:
+            self.tell(expunge=expunge)
+        if reply is not ANSWERED:
+            self.write(reply.line(command.tag))
+        label = command.name.decode() if registry.find(command.name) else "UNKNOWN"
+        _duration(label, reply.status.decode().lower()).observe(time.perf_counter() - started)
+        if self.bad_commands >= self.gateway.policy.bad_commands:
+            self.link.end(b"[CLIENTBUG] Too many wrong commands")
+
+    def tell(self, *, expunge: bool) -> None:
+        """Send what the client may be told of its mailbox now."""
+        if self.selected is not None and self.selected.owes():
+            for line in self.selected.updates(expunge=expunge, modseq=self.condstore):
+                self.write(line)
+
+    def wake(self) -> None:
+        """The selected mailbox changed: in IDLE the client is told at once, if it reads; else with its next command."""
+        if self.selected is not None and self.selected.view.gone:
+            self.link.end(b"Mailbox is gone")
+        elif self.idling and not self.link.full:
+            self.tell(expunge=True)
+
+    # --- changing state ---
+
+    def authenticated(self, account_id: AccountId, login: str) -> None:
+        """Login succeeded."""
+        self.state = State.AUTHENTICATED
+        self.account_id = account_id
+        self.login = login
+        policy = self.gateway.policy
+        self.link.set_limits(Limits(append=policy.message_limit), idle_seconds=policy.idle_seconds)
+
+    def select(self, selected: Selected) -> None:
+        """Enter a mailbox; there is none selected before. The account's news is already subscribed to."""
+        self.gateway.views.enter(selected.view, selected)
+        self.selected = selected
+        self.state = State.SELECTED
+
+    def leave(self) -> None:
+        """LOGOUT: the connection ends after the reply."""
+        self.state = State.LOGOUT
+        self.link.end(b"")
+
+    async def deselect(self) -> None:
+        """Leave the selected mailbox, if there is one (RFC 9051 6.3.2: also when the next SELECT fails)."""
+        selected, self.selected = self.selected, None
+        if selected is None:
+            return
+        if self.state is State.SELECTED:
+            self.state = State.AUTHENTICATED
+        self.gateway.views.leave(selected.view, selected)
+        await self.gateway.news.unsubscribe(self.account)
+        await self._claim_recent(selected)
+
+    async def _claim_recent(self, selected: Selected) -> None:
+        """Messages that came while this session watched were \\Recent here and shall not be so elsewhere."""
+        view = selected.view
+        if selected.read_only or view.gone or view.first_recent >= view.uid_next:
+            return
+        await self.gateway.store.write.claim_recent(view.account_id, view.mailbox_id)
+        view.first_recent = view.uid_next
+
+    def closed(self) -> Coroutine[Any, Any, None] | None:
+        """The connection is gone: the work that is left, if any."""
+        self.state = State.LOGOUT
+        if self.account_id is not None:
+            self.gateway.accounts.release(self.account_id)
+        return self._leave_quietly() if self.selected is not None else None
+
+    async def _leave_quietly(self) -> None:
+        try:
+            await self.deselect()
+        except (Refused, Failure) as error:
+            log.info("left a mailbox without claiming its recent messages", cause=repr(error))
