@@ -63,6 +63,7 @@ async def test_ehlo_announces_what_the_port_can_do(ingress) -> None:
         (["EHLO x", "MAIL FROM:<a@b.example> SIZE=99999999999"], "552 5.3.4"),
         (["EHLO x", "MAIL FROM:<a@b.example> SIZE=x"], "501 5.5.4"),
         (["EHLO x", "MAIL FROM:<a@b.example> NONSENSE=1"], "555 5.5.4"),
+        (["EHLO x", "MAIL FROM:<a@b.example> BODY=BINARYMIME"], "555 5.5.4"),
         (["EHLO x", "MAIL FROM:a b c"], "501"),
         (["EHLO x", "MAIL FROM:<a@b.example>", "MAIL FROM:<a@b.example>"], "503 5.5.1"),
         (["EHLO x", "RCPT TO:<alice@example.test>"], "503 5.5.1"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mailboat_wire.smtp import parse_mail
+from mailboat_wire.smtp import Body, parse_mail
 
 from .. import reply as replies
 from ..reply import Reply
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..session import Session
 
 _SENDER_OK = replies.reply(250, "2.1.0", "Sender ok")
+_NO_BINARYMIME = replies.reply(555, "5.5.4", "BODY=BINARYMIME is not supported")
 _NOT_OWNED = replies.reply(553, "5.7.1", "Sender address is not yours")
 
 
@@ -32,6 +33,8 @@ async def run(session: Session, argument: bytes) -> Reply:
         needs_tls = session.service.settings.auth_require_tls and not session.tls
         return replies.TLS_REQUIRED if needs_tls else replies.AUTH_REQUIRED
     mail = parse_mail(argument)
+    if mail.body is Body.BINARYMIME:
+        return _NO_BINARYMIME
     path = "" if mail.sender is None else str(mail.sender)
     if (mail.size or 0) > session.service.settings.message_size_limit:
         return replies.TOO_BIG
