@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import http.client
 import importlib
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -87,9 +88,10 @@ def ask_ready(admin_port: int) -> str | None:
     try:
         connection.request("GET", "/readyz")
         answer = connection.getresponse()
-        text = answer.read(2000).decode(errors="replace")
-        return None if answer.status == http.HTTPStatus.OK else f"not ready: {text.strip()}"
-    except (OSError, http.client.HTTPException) as error:
+        if answer.status == http.HTTPStatus.OK:
+            return None
+        return "waits for " + ", ".join(json.loads(answer.read())["failing"])
+    except (OSError, ValueError, KeyError, http.client.HTTPException) as error:
         return f"not reachable yet ({type(error).__name__})"
     finally:
         connection.close()
