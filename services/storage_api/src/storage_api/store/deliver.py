@@ -1,0 +1,262 @@
+"""The mutations of mail in: filing one account's copy, and keeping a whole transaction in an `accepted` document.
+
+Duplicate keys (design.md, section 6): a sender whose connection died on our 250 offers the message again. Each filed
+recipient leaves a key made of the content's digest, the reverse-path and the address, for an hour or until the client
+spoke again; while it is there, the same message for the same address in another transaction is a duplicate.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from mailboat_common.errors import Refused, RefusedCode
+from mailboat_store_client.types import (
+    AccountId,
+    DeliveryStatus,
+    Envelope,
+    EnvelopeRecipient,
+    MailboxId,
+    RecipientResult,
+)
+
+from ..db import schema
+from ..db.driver import Document, ReplaceOne, UpdateOne
+from . import edit
+from . import rows as columns_of
+from .bodies import PreparedBody
+from .hooks import TraceEvent
+from .mutation import Mutation
+from .state import MailboxState
+from .workspace import DedupeId, Needs, Workspace
+from .writes import date
+
+DUPLICATE_MS = 3600 * 1000
+
+
+def receipt_key(trace_id: str) -> bytes:
+    """The idempotency key of a delivery; one per transaction and account."""
+    return b"trace:" + trace_id.encode()
+
+
+def duplicate_key(envelope: Envelope, address: str) -> bytes:
+    """32 bytes, so never the key of a call (16)."""
+    parts = (envelope.content_sha256, envelope.reverse_path.encode(), address.lower().encode())
+    return hashlib.sha256(b"".join(len(part).to_bytes(4, "big") + part for part in parts)).digest()
+
+
+def leave_duplicate_keys(ws: Workspace, keys: Sequence[DedupeId], trace_id: str) -> None:
+    """Write the keys in this transaction; those that are there already are renewed."""
+    for account_id, key in keys:
+        document: Document = {
+            "_id": {"a": account_id, "k": key},
+            "kind": "duplicate",
+            "trace": trace_id,
+            "expires": date(ws.now + DUPLICATE_MS),
+        }
+        before = ws.dedupe.get((account_id, key))
+        if before is None:
+            ws.insert(schema.DEDUPE, document)
+        elif before["trace"] == trace_id:
+            continue
+        else:
+            ws.operate(schema.DEDUPE, (account_id, key), ReplaceOne({"_id": document["_id"]}, document))
+        ws.remember((account_id, key), document)
+
+
+def first_transaction(ws: Workspace, keys: Sequence[DedupeId], trace_id: str) -> str | None:
+    """The trace of an unconfirmed transaction that brought the same message, if there is one."""
+    now = date(ws.now)
+    for key in keys:
+        document = ws.dedupe.get(key)
+        if document is not None and document["trace"] != trace_id and document["expires"] > now:
+            found: str = document["trace"]
+            return found
+    return None
+
+
+class Deliver(Mutation[RecipientResult]):
+    """File one copy for one account, whichever of its addresses were named.
+
+    Refused NO_ACCOUNT (deleted or disabled) and OVER_QUOTA. With `accepted`, the recipient is struck from that
+    document in the same transaction; if it isn't in it any more, it was dealt with before.
+    """
+
+    kind = "deliver"
+
+    def __init__(
+        self,
+        account_id: AccountId,
+        envelope: Envelope,
+        recipients: Sequence[EnvelopeRecipient],
+        body: PreparedBody,
+        *,
+        accepted: bool = False,
+        exempt: bool = False,
+    ) -> None:
+        super().__init__(account_id, receipt_key(envelope.trace_id), body.transaction_bytes)
+        self._envelope = envelope
+        self._address = recipients[0].address
+        self._hint = next((recipient.mailbox for recipient in recipients if recipient.mailbox), None)
+        self._body = body
+        self._accepted = accepted
+        self._exempt = exempt
+        self._keys: list[DedupeId] = [(account_id, duplicate_key(envelope, r.address)) for r in recipients]
+
+    def needs(self) -> Needs:
+        needs = Needs(keys=self._keys, accounts={self.account_id}, inboxes={self.account_id})
+        if self._hint:
+            needs.trees.add(self.account_id)
+        if self._accepted:
+            needs.documents[schema.ACCEPTED] = {self._envelope.trace_id}
+        return needs
+
+    def prefetch(self, ws: Workspace) -> Needs | None:
+        account = ws.accounts[self.account_id]
+        inbox = ws.mailboxes.get(account.inbox) if account is not None else None
+        if inbox is None or not (full := edit.last_page_if_full(inbox, 1)):
+            return None
+        return Needs(pages={inbox.mailbox_id: full})
+
+    def apply(self, ws: Workspace) -> RecipientResult:
+        account = ws.account(self.account_id)
+        if account.disabled:
+            raise Refused(RefusedCode.NO_ACCOUNT, "No such account", "disabled")
+        if self._accepted and not self._strike(ws):
+            return RecipientResult(self._address, DeliveryStatus.ACCEPTED)
+        trace_id = self._envelope.trace_id
+        if first := first_transaction(ws, self._keys, trace_id):
+            self._tell(ws, "duplicate", None, 0, {"of": first})
+            return RecipientResult(self._address, DeliveryStatus.DUPLICATE, duplicate_of=first)
+        if not self._exempt:
+            edit.check_quota(account, self._body.size)
+        mailbox = self._mailbox(ws, account.inbox)
+        modseq = edit.next_modseq(ws, mailbox)
+        uid = edit.take_uids(ws, mailbox, 1)
+        new = columns_of.empty()
+        columns_of.add(
+            new,
+            uid=uid,
+            modseq=modseq,
+            words=(0,),
+            body_id=self._body.body_id,
+            internal_date=ws.now,
+            save_date=ws.now,
+            size=self._body.size,
+        )
+        edit.add(ws, account, mailbox, new)
+        ws.insert(schema.BODIES, self._body.document)
+        leave_duplicate_keys(ws, self._keys, trace_id)
+        self._tell(ws, "filed", mailbox.mailbox_id, uid, {})
+        return RecipientResult(self._address, DeliveryStatus.FILED, uid, mailbox.mailbox_id)
+
+    def _mailbox(self, ws: Workspace, inbox: MailboxId) -> MailboxState:
+        """The mailbox a plus-tag names, if it exists (in any case, the exact name first); else INBOX."""
+        if self._hint:
+            tree = ws.tree(self.account_id)
+            fold = self._hint.casefold()
+            matching = sorted(name for name in tree if name.casefold() == fold)
+            if matching:
+                name = self._hint if self._hint in matching else matching[0]
+                return ws.mailbox(self.account_id, tree[name].mailbox_id)
+        return ws.mailbox(self.account_id, inbox)
+
+    def _strike(self, ws: Workspace) -> bool:
+        """Strike the account from the accepted document; False if it isn't pending there."""
+        trace_id = self._envelope.trace_id
+        document = ws.document(schema.ACCEPTED, trace_id)
+        if document is None or not any(r["a"] == self.account_id for r in document["pending"]):
+            return False
+        operation = UpdateOne({"_id": trace_id}, {"$pull": {"pending": {"a": self.account_id}}})
+        ws.operate(schema.ACCEPTED, trace_id, operation)
+        return True
+
+    def _tell(self, ws: Workspace, kind: str, mailbox_id: MailboxId | None, uid: int, details: dict[str, str]) -> None:
+        event = TraceEvent(
+            self._envelope.trace_id,
+            ws.now,
+            kind,
+            self.account_id,
+            mailbox_id,
+            uid,
+            {"recipient": self._address, **details},
+        )
+        ws.tell_trace(event)
+
+    def receipt(self, result: RecipientResult) -> Document:
+        receipt: Document = {"t": self._envelope.trace_id, "status": result.status.value}
+        if result.mailbox_id is not None:
+            receipt["m"] = result.mailbox_id
+            receipt["u"] = result.uid.to_bytes(4, "little")
+        if result.duplicate_of:
+            receipt["of"] = result.duplicate_of
+        return receipt
+
+    def repeat(self, ws: Workspace, receipt: Document) -> RecipientResult:
+        if self._accepted:
+            self._strike(ws)
+        mailbox_id = receipt.get("m")
+        if mailbox_id is not None:
+            mailbox = ws.mailboxes.get(mailbox_id)
+            if mailbox is not None and mailbox.alive:
+                ws.tell(mailbox)
+        return RecipientResult(
+            self._address,
+            DeliveryStatus(receipt["status"]),
+            int.from_bytes(receipt.get("u", b""), "little"),
+            mailbox_id,
+            receipt.get("of", ""),
+        )
+
+
+class Accept(Mutation[dict[AccountId, str]]):
+    """Keep a transaction's recipients in an `accepted` document, before its 250.
+
+    The duplicate keys are written with it, so a message offered again while recipients still wait is a duplicate. The
+    result names the recipients (accounts) that are duplicates, with the first transaction's id: they aren't kept.
+    """
+
+    kind = "accept"
+
+    def __init__(
+        self, envelope: Envelope, recipients: dict[AccountId, list[EnvelopeRecipient]], document: Document
+    ) -> None:
+        super().__init__(next(iter(recipients)), None)
+        self._envelope = envelope
+        self._recipients = recipients
+        self._document = document
+        self._keys: dict[AccountId, list[DedupeId]] = {
+            account_id: [(account_id, duplicate_key(envelope, r.address)) for r in of_account]
+            for account_id, of_account in recipients.items()
+        }
+
+    @property
+    def accounts(self) -> set[AccountId]:
+        return set(self._recipients)
+
+    def needs(self) -> Needs:
+        keys = [key for of_account in self._keys.values() for key in of_account]
+        return Needs(keys=keys, documents={schema.ACCEPTED: {self._envelope.trace_id}})
+
+    def apply(self, ws: Workspace) -> dict[AccountId, str]:
+        trace_id = self._envelope.trace_id
+        if ws.document(schema.ACCEPTED, trace_id) is not None:
+            return {}  # the call is repeated; what is pending is in the document
+        duplicates: dict[AccountId, str] = {}
+        pending = []
+        for account_id, recipients in self._recipients.items():
+            if first := first_transaction(ws, self._keys[account_id], trace_id):
+                duplicates[account_id] = first
+                continue
+            leave_duplicate_keys(ws, self._keys[account_id], trace_id)
+            pending += [{"address": r.address, "a": account_id, "mailbox": r.mailbox} for r in recipients]
+        if pending:
+            ws.insert(schema.ACCEPTED, {**self._document, "pending": pending, "at": ws.now})
+            ws.tell_trace(TraceEvent(trace_id, ws.now, "accepted", details={"recipients": len(pending)}))
+        return duplicates
+
+    def receipt(self, result: dict[AccountId, str]) -> Document:
+        return {"of": list(result.values())}
+
+    def repeat(self, ws: Workspace, receipt: Document) -> dict[AccountId, str]:
+        return {}

@@ -1,0 +1,289 @@
+"""The Delivery port on MongoDB (design.md, section 6).
+
+Local recipients are items for the committer. If they fit into one transaction they are filed by it, and nothing else is
+written. If not, the transaction is kept whole in an `accepted` document first (its message in `accepted_parts`, durable
+before), each item then strikes its recipient in its own transaction, and `sweep_accepted` finishes what a dead process
+left. So whenever `deliver` returns, every recipient reported filed, accepted or duplicate is committed on a majority.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from mailboat_common import crash
+from mailboat_common.errors import Failure, Refused, RefusedCode
+from mailboat_common.log import get_logger
+from mailboat_store_client.types import (
+    AccountId,
+    DeliverResult,
+    DeliveryStatus,
+    Envelope,
+    EnvelopeRecipient,
+    RecipientResult,
+)
+
+from ..db import schema
+from ..db.driver import Database, Document, InsertOne, PyMongoError, is_duplicate_key
+from .bodies import Bodies
+from .committer import MAX_BYTES, MAX_ITEMS, Committer
+from .deliver import Accept, Deliver
+from .failures import guarded
+from .hooks import Hooks, TraceEvent
+
+log = get_logger(__name__)
+
+PART_BYTES = 8 << 20
+FIRST_SWEEP_MS = 5_000
+RETRY_MS = 30_000
+SWEEP_LIMIT = 100
+ORPHAN_MS = 24 * 3600 * 1000
+ALWAYS_ACCEPTED = ("postmaster", "abuse")  # never over quota (RFC 5321 4.5.1)
+
+ByAccount = dict[AccountId, list[EnvelopeRecipient]]
+
+
+class MongoDelivery:
+    """Mail in, for one database."""
+
+    def __init__(self, db: Database, committer: Committer, bodies: Bodies, hooks: Hooks | None = None) -> None:
+        self._db = db
+        self._committer = committer
+        self._bodies = bodies
+        self._hooks = hooks or Hooks()
+        self._confirmed: list[tuple[str, asyncio.Future[None]]] = []
+        self._confirming: asyncio.Task[None] | None = None
+
+    @guarded
+    async def deliver(self, envelope: Envelope, content: bytes) -> DeliverResult:
+        """File `content` for each recipient, or keep it in an `accepted` document."""
+        by_account: ByAccount = {}
+        for recipient in envelope.recipients:
+            by_account.setdefault(recipient.account_id, []).append(recipient)
+        items = await self._items(envelope, by_account, content, accepted=False)
+        fits = len(items) <= MAX_ITEMS and sum(item.size for item in items) <= MAX_BYTES
+        if len(items) <= 1 or fits:
+            outcomes = await self._committer.submit_all(items) if items else []
+            results = dict(zip(by_account, [_status(outcome) for outcome in outcomes], strict=True))
+            self._tell_refused(envelope, by_account, results)
+        else:
+            results = await self._deliver_accepted(envelope, by_account, content)
+        crash.point("deliver.after_filed")
+        return DeliverResult(tuple(replace(results[r.account_id], address=r.address) for r in envelope.recipients))
+
+    async def _items(
+        self, envelope: Envelope, by_account: ByAccount, content: bytes, *, accepted: bool
+    ) -> list[Deliver]:
+        bodies = await self._bodies.prepare_for(tuple(by_account), content)
+        return [
+            Deliver(account_id, envelope, recipients, body, accepted=accepted, exempt=_exempt(recipients))
+            for (account_id, recipients), body in zip(by_account.items(), bodies, strict=True)
+        ]
+
+    # More than one transaction
+
+    async def _deliver_accepted(
+        self, envelope: Envelope, by_account: ByAccount, content: bytes
+    ) -> dict[AccountId, RecipientResult]:
+        crash.point("deliver.before_accepted")
+        await self._keep_content(envelope.trace_id, content)
+        document = {
+            "_id": envelope.trace_id,
+            "next_attempt": self._committer.now() + FIRST_SWEEP_MS,
+            "envelope": _envelope_document(envelope),
+            "size": len(content),
+        }
+        duplicates = await self._committer.submit(Accept(envelope, by_account, document))
+        crash.point("deliver.after_accepted")
+        results = {
+            account_id: RecipientResult("", DeliveryStatus.DUPLICATE, duplicate_of=first)
+            for account_id, first in duplicates.items()
+        }
+        rest = {a: recipients for a, recipients in by_account.items() if a not in duplicates}
+        results.update(await self._file_accepted(envelope, rest, content))
+        given_up = [a for a, result in results.items() if result.status in _FINAL_REFUSALS]
+        await self._finish(envelope.trace_id, given_up)
+        return results
+
+    async def _file_accepted(
+        self, envelope: Envelope, by_account: ByAccount, content: bytes
+    ) -> dict[AccountId, RecipientResult]:
+        """File the pending recipients, each in a transaction of its own choosing; a failure leaves it accepted."""
+        results: dict[AccountId, RecipientResult] = {}
+        accounts = list(by_account)
+        for start in range(0, len(accounts), MAX_ITEMS):
+            some = {account_id: by_account[account_id] for account_id in accounts[start : start + MAX_ITEMS]}
+            items = await self._items(envelope, some, content, accepted=True)
+            outcomes = await asyncio.gather(*[self._committer.submit(i) for i in items], return_exceptions=True)
+            for account_id, outcome in zip(some, outcomes, strict=True):
+                results[account_id] = _status(outcome)
+                if results[account_id].status is DeliveryStatus.UNAVAILABLE:
+                    results[account_id] = RecipientResult("", DeliveryStatus.ACCEPTED)
+        self._tell_refused(envelope, by_account, results)
+        return results
+
+    async def _keep_content(self, trace_id: str, content: bytes) -> None:
+        """The message, durable before the document that names it; a repeated call finds its parts there."""
+        now = self._committer.now()
+        operations = [
+            InsertOne[Document](
+                {"_id": {"t": trace_id, "i": number}, "data": content[start : start + PART_BYTES], "at": now}
+            )
+            for number, start in enumerate(range(0, max(len(content), 1), PART_BYTES))
+        ]
+        try:
+            await self._db[schema.ACCEPTED_PARTS].bulk_write(operations, ordered=False)
+        except PyMongoError as error:
+            if not is_duplicate_key(error):
+                raise
+
+    async def _finish(self, trace_id: str, given_up: Sequence[AccountId] = ()) -> None:
+        """Strike recipients that can't be filed; remove the document once nobody is pending, then its message."""
+        accepted = self._db[schema.ACCEPTED]
+        if given_up:
+            await accepted.update_one({"_id": trace_id}, {"$pull": {"pending": {"a": {"$in": list(given_up)}}}})
+        await accepted.delete_one({"_id": trace_id, "pending": []})
+        if await accepted.find_one({"_id": trace_id}, {"_id": 1}) is None:
+            await self._db[schema.ACCEPTED_PARTS].delete_many({"_id.t": trace_id})
+
+    @guarded
+    async def sweep_accepted(self, now: int) -> int:
+        """Finish due `accepted` documents; for the worker role, any number at once. Returns how many were tried."""
+        accepted = self._db[schema.ACCEPTED]
+        tried = 0
+        for due in await accepted.find({"next_attempt": {"$lte": now}}, {"next_attempt": 1}, limit=SWEEP_LIMIT):
+            document = await accepted.find_one_and_update(
+                {"_id": due["_id"], "next_attempt": due["next_attempt"]}, {"$set": {"next_attempt": now + RETRY_MS}}
+            )
+            if document is not None:  # else another worker has it
+                tried += 1
+                await self._sweep_one(document)
+        await self._remove_orphans(now)
+        return tried
+
+    async def _sweep_one(self, document: Document) -> None:
+        envelope = _envelope_of(document)
+        by_account: ByAccount = {}
+        for recipient in envelope.recipients:
+            by_account.setdefault(recipient.account_id, []).append(recipient)
+        given_up: list[AccountId] = []
+        if by_account:
+            content = await self._content(document)
+            results = await self._file_accepted(envelope, by_account, content)
+            given_up = [a for a, result in results.items() if result.status is DeliveryStatus.GONE]
+        await self._finish(envelope.trace_id, given_up)
+
+    async def _content(self, document: Document) -> bytes:
+        parts = []
+        number = size = 0
+        while number == 0 or size < document["size"]:
+            part = await self._db[schema.ACCEPTED_PARTS].find_one({"_id": {"t": document["_id"], "i": number}})
+            if part is None:
+                raise Failure("", f"accepted transaction {document['_id']} lacks part {number}")
+            parts.append(part["data"])
+            size += len(part["data"])
+            number += 1
+        return b"".join(parts)
+
+    async def _remove_orphans(self, now: int) -> None:
+        """Messages whose `accepted` document was never committed, or is long done."""
+        parts = self._db[schema.ACCEPTED_PARTS]
+        old = await parts.find({"at": {"$lt": now - ORPHAN_MS}}, {"_id": 1}, limit=SWEEP_LIMIT)
+        for part in old:
+            if await self._db[schema.ACCEPTED].find_one({"_id": part["_id"]["t"]}, {"_id": 1}) is None:
+                await parts.delete_one({"_id": part["_id"]})
+
+    # After the 250
+
+    @guarded
+    async def confirm(self, trace_id: str) -> None:
+        """The client has read our 250: the same message may come again on purpose.
+
+        Not majority-committed: a lost confirmation costs a deliberate second copy at worst, within an hour. What
+        waits while one removal runs goes with the next.
+        """
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._confirmed.append((trace_id, done))
+        if self._confirming is None:
+            self._confirming = asyncio.get_running_loop().create_task(self._confirm_all())
+        await done
+
+    async def _confirm_all(self) -> None:
+        keys = self._db[schema.DEDUPE].unacknowledged_by_majority()
+        try:
+            while self._confirmed:
+                batch, self._confirmed = self._confirmed[:1000], self._confirmed[1000:]
+                error: Exception | None = None
+                try:
+                    await keys.delete_many({"trace": {"$in": [trace_id for trace_id, _ in batch]}})
+                except PyMongoError as failed:
+                    error = failed
+                for _, done in batch:
+                    if done.done():
+                        continue
+                    if error is None:
+                        done.set_result(None)
+                    else:
+                        done.set_exception(error)
+        finally:
+            self._confirming = None
+
+    def _tell_refused(
+        self, envelope: Envelope, by_account: ByAccount, results: dict[AccountId, RecipientResult]
+    ) -> None:
+        now = self._committer.now()
+        events = [
+            TraceEvent(
+                envelope.trace_id,
+                now,
+                result.status.value,
+                account_id,
+                details={"recipient": by_account[account_id][0].address},
+            )
+            for account_id, result in results.items()
+            if result.status in _FINAL_REFUSALS
+        ]
+        if events:
+            self._hooks.on_trace(events)
+
+
+_FINAL_REFUSALS = (DeliveryStatus.OVER_QUOTA, DeliveryStatus.GONE)
+
+
+def _exempt(recipients: Sequence[EnvelopeRecipient]) -> bool:
+    return any(r.address.partition("@")[0].partition("+")[0].lower() in ALWAYS_ACCEPTED for r in recipients)
+
+
+def _status(outcome: Any) -> RecipientResult:
+    """What the committer said of one recipient."""
+    if isinstance(outcome, RecipientResult):
+        return outcome
+    if isinstance(outcome, Refused):
+        if outcome.code is RefusedCode.OVER_QUOTA:
+            return RecipientResult("", DeliveryStatus.OVER_QUOTA)
+        if outcome.code is RefusedCode.NO_ACCOUNT:
+            return RecipientResult("", DeliveryStatus.GONE)
+    log.warning("A recipient could not be filed", error=repr(outcome))
+    return RecipientResult("", DeliveryStatus.UNAVAILABLE)
+
+
+def _envelope_document(envelope: Envelope) -> Document:
+    return {
+        "reverse_path": envelope.reverse_path,
+        "content_sha256": envelope.content_sha256,
+        "listener": envelope.listener,
+        "client": envelope.client,
+        "helo": envelope.helo,
+        "authenticated": envelope.authenticated,
+        "smtputf8": envelope.smtputf8,
+        "envid": envelope.envid,
+        "ret": envelope.ret,
+    }
+
+
+def _envelope_of(document: Document) -> Envelope:
+    """The transaction as it was, with the recipients that are still pending."""
+    recipients = tuple(EnvelopeRecipient(r["address"], AccountId(r["a"]), r["mailbox"]) for r in document["pending"])
+    return Envelope(trace_id=document["_id"], recipients=recipients, **document["envelope"])

@@ -1,0 +1,32 @@
+"""The store on MongoDB, put together: one committer, the three ports, the bodies."""
+
+from __future__ import annotations
+
+from ..db.driver import Database
+from .bodies import Bodies
+from .committer import Committer
+from .delivery import MongoDelivery
+from .hooks import Hooks
+from .reads import MongoMailboxRead
+from .write import MongoMailboxWrite
+
+
+class MongoStore:
+    """The ports a database gives; `directory` is the caller's own."""
+
+    def __init__(self, db: Database, hooks: Hooks | None = None, *, bodies: Bodies | None = None) -> None:
+        self.db = db
+        self.bodies = bodies or Bodies(db)
+        self.committer = Committer(db, hooks)
+        self.read = MongoMailboxRead(db, self.bodies)
+        self.write = MongoMailboxWrite(db, self.committer, self.bodies)
+        self.delivery = MongoDelivery(db, self.committer, self.bodies, hooks)
+
+    async def ready(self) -> bool:
+        """Whether MongoDB's primary answers."""
+        return await self.db.ping()
+
+    async def close(self) -> None:
+        """Finish what runs, then end the connections."""
+        await self.committer.close()
+        await self.db.close()
