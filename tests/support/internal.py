@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from mailboat_common.asgi import AsgiApp, AsgiServer
 from mailboat_common.config import SecretFile
@@ -37,7 +38,7 @@ class Served:
 
 
 @asynccontextmanager
-async def served(store: Store, *, host: str = "127.0.0.1", port: int = 0, **options: int) -> AsyncIterator[Served]:
+async def served(store: Store, *, host: str = "127.0.0.1", port: int = 0, **options: Any) -> AsyncIterator[Served]:
     """Serves `store` on loopback; every caller has a token of its own."""
     with TemporaryDirectory() as directory:
         tokens = {caller: f"token-of-{caller}-0123456789" for caller in callers.ALLOWED}
@@ -97,9 +98,9 @@ class _Write:
 
 
 @asynccontextmanager
-async def over_http(store: Store) -> AsyncIterator[SplitStore]:
+async def over_http(store: Store, **options: Any) -> AsyncIterator[SplitStore]:
     """`store` behind HTTP."""
-    async with served(store) as running:
+    async with served(store, **options) as running:
         client = SplitStore([running.url], running.tokens)
         await client.start()
         try:

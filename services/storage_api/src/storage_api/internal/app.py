@@ -15,19 +15,20 @@ import time
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from google.protobuf.message import DecodeError
 from mailboat.common.v1 import common_pb2 as common
 from mailboat_common import metrics
 from mailboat_common.asgi import Receive, Scope, Send, respond
-from mailboat_common.errors import Failure, PeerError, Refused, RefusedCode, Unavailable
+from mailboat_common.errors import Failure, Refused, RefusedCode, Unavailable
 from mailboat_common.limits import ByteBudget
 from mailboat_common.log import get_logger
 from mailboat_store_client.codec import to_error
 from mailboat_store_client.ports import Store
 from prometheus_client import Histogram
 
+from ..db.driver import PyMongoError
+from ..outage import as_failure
 from .callers import ALLOWED, Callers
-from .methods import GROWING, METHODS, READ, read_chunks
+from .methods import GROWING, METHODS, READ, BadRequest, read_chunks
 
 log = get_logger(__name__)
 
@@ -109,28 +110,17 @@ class InternalApp:
                 if method == READ:
                     await self._stream(body, send)
                 else:
-                    answer = await METHODS[method](self._store, body)
-                    await _answer(send, answer)
-        except Refused as refused:
-            return await _error(send, 409, to_error(refused))
-        except Unavailable as failure:
-            log.warning("call unavailable", method=method, caller=caller, cause=failure.private)
-            return await _error(send, 503, to_error(failure))
-        except Failure as failure:
-            log.error("call failed", method=method, caller=caller, cause=failure.private)
-            return await _error(send, 500, to_error(failure))
-        except TimeoutError:
-            detail = common.ErrorDetail(code=common.ERROR_CODE_DEADLINE, private_text="deadline exceeded")
-            return await _error(send, 504, detail)
-        except (DecodeError, ValueError, UnicodeError, PeerError) as error:
-            raise _Denied(400, common.ERROR_CODE_BAD_REQUEST, f"the request doesn't parse: {error!r}") from error
-        except _Gone:
-            return common.ERROR_CODE_BAD_REQUEST
+                    await _answer(send, await METHODS[method](self._store, body))
         except _Denied:
             raise
-        except Exception:
-            log.exception("call failed", method=method, caller=caller)
-            return await _error(send, 500, common.ErrorDetail(code=common.ERROR_CODE_INTERNAL))
+        except _Gone:
+            return common.ERROR_CODE_UNAVAILABLE
+        except BadRequest as error:
+            raise _Denied(400, common.ERROR_CODE_BAD_REQUEST, str(error)) from error
+        except Exception as error:
+            status, detail = _explain(error, method, caller)
+            await respond(send, status, detail.SerializeToString(), PROTOBUF)
+            return detail.code
         finally:
             self._budget.release(length)
         return 0
@@ -184,7 +174,7 @@ async def _body(receive: Receive, length: int) -> bytes:
         pieces.append(message["body"])
     body = b"".join(pieces)
     if len(body) != length:
-        raise ValueError("the body isn't as long as announced")
+        raise BadRequest("the body isn't as long as announced")
     return body
 
 
@@ -193,9 +183,22 @@ async def _answer(send: Send, pieces: Sequence[bytes]) -> None:
     await respond(send, 200, body, PROTOBUF)
 
 
-async def _error(send: Send, status: int, detail: common.ErrorDetail) -> int:
-    await respond(send, status, detail.SerializeToString(), PROTOBUF)
-    return detail.code
+def _explain(error: Exception, method: str, caller: str) -> tuple[int, common.ErrorDetail]:
+    """Status and body for what a call raised; logs what is our fault."""
+    if isinstance(error, Refused):
+        return 409, to_error(error)
+    if isinstance(error, TimeoutError):
+        return 504, common.ErrorDetail(code=common.ERROR_CODE_DEADLINE, private_text="deadline exceeded")
+    if isinstance(error, PyMongoError):
+        error = as_failure(error)
+    if isinstance(error, Unavailable):
+        log.warning("call unavailable", method=method, caller=caller, cause=error.private)
+        return 503, to_error(error)
+    if isinstance(error, Failure):
+        log.error("call failed", method=method, caller=caller, cause=error.private)
+        return 500, to_error(error)
+    log.error("call failed", method=method, caller=caller, exc_info=error)
+    return 500, common.ErrorDetail(code=common.ERROR_CODE_INTERNAL)
 
 
 def _observe(method: str, code: int, seconds: float) -> None:

@@ -1,13 +1,15 @@
 """Every internal method: a request's bytes in, a call of the store's port, the answer's bytes out.
 
 To add one: the `.proto` first, then an entry here, its callers in `callers.py`, its client in
-`mailboat_store_client.http`. A body that doesn't parse raises DecodeError or ValueError: the caller's fault (400).
+`mailboat_store_client.http`. A body that doesn't parse raises BadRequest: the caller's fault (400).
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import ParamSpec, TypeVar
 
+from google.protobuf.message import DecodeError
 from mailboat.storage.v1 import delivery_pb2 as delivery
 from mailboat.storage.v1 import directory_pb2 as directory
 from mailboat.storage.v1 import mailbox_read_pb2 as read
@@ -18,6 +20,8 @@ from mailboat_store_client.framing import cut, unframe
 from mailboat_store_client.ports import Store
 from mailboat_store_client.types import AccountId, BodyField, BodyId, MailboxId, SpecialUse
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Method = Callable[[Store, bytes], Awaitable[Sequence[bytes]]]
 
 MAX_BODY_INFOS = 1000
@@ -26,6 +30,18 @@ MAX_CONTENTS_BYTES = 16 << 20
 MAX_ADDRESSES = 1000
 MAX_POLL = 20_000
 KEY_BYTES = 16
+
+
+class BadRequest(Exception):
+    """The request isn't what the contract says; its text is for our logs."""
+
+
+def _given(parse: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What the caller sent, parsed; a fault in it is the caller's."""
+    try:
+        return parse(*args, **kwargs)
+    except (ValueError, DecodeError) as error:
+        raise BadRequest(f"the request doesn't parse: {error}") from error
 
 
 def _account(value: bytes) -> AccountId:
@@ -38,33 +54,33 @@ def _mailbox(value: bytes) -> MailboxId:
 
 def _id(value: bytes) -> bytes:
     if len(value) != 16:
-        raise ValueError("an id isn't 16 bytes")
+        raise BadRequest("an id isn't 16 bytes")
     return value
 
 
 def _key(value: bytes) -> bytes:
     if len(value) != KEY_BYTES:
-        raise ValueError("a mutation without a key of 16 bytes")
+        raise BadRequest("a mutation without a key of 16 bytes")
     return value
 
 
 def _at_most(count: int, limit: int, what: str) -> None:
     if count > limit:
-        raise ValueError(f"{count} {what}; a call takes {limit}")
+        raise BadRequest(f"{count} {what}; a call takes {limit}")
 
 
 # Directory
 
 
 async def _resolve(store: Store, body: bytes) -> Sequence[bytes]:
-    request = directory.ResolveRequest.FromString(body)
+    request = _given(directory.ResolveRequest.FromString, body)
     _at_most(len(request.addresses), MAX_ADDRESSES, "addresses")
     resolutions = await store.directory.resolve(list(request.addresses))
     return (codec.to_resolutions(resolutions).SerializeToString(),)
 
 
 async def _authenticate(store: Store, body: bytes) -> Sequence[bytes]:
-    request = directory.AuthenticateRequest.FromString(body)
+    request = _given(directory.AuthenticateRequest.FromString, body)
     result = await store.directory.authenticate(
         request.login, request.password, protocol=request.protocol, client=request.client
     )
@@ -72,7 +88,7 @@ async def _authenticate(store: Store, body: bytes) -> Sequence[bytes]:
 
 
 async def _owns(store: Store, body: bytes) -> Sequence[bytes]:
-    request = directory.OwnsRequest.FromString(body)
+    request = _given(directory.OwnsRequest.FromString, body)
     _at_most(len(request.addresses), MAX_ADDRESSES, "addresses")
     owned = await store.directory.owns(_account(request.account_id), list(request.addresses))
     return (directory.OwnsResponse(owned=owned).SerializeToString(),)
@@ -82,41 +98,41 @@ async def _owns(store: Store, body: bytes) -> Sequence[bytes]:
 
 
 async def _tree(store: Store, body: bytes) -> Sequence[bytes]:
-    request = read.TreeRequest.FromString(body)
+    request = _given(read.TreeRequest.FromString, body)
     return (codec.to_tree(await store.read.tree(_account(request.account_id))).SerializeToString(),)
 
 
 async def _head(store: Store, body: bytes) -> Sequence[bytes]:
-    request = read.HeadRequest.FromString(body)
+    request = _given(read.HeadRequest.FromString, body)
     answer = read.HeadResponse()
     codec.to_head(await store.read.head(_account(request.account_id), request.name), answer.head)
     return (answer.SerializeToString(),)
 
 
 async def _changes(store: Store, body: bytes) -> Sequence[bytes]:
-    request = read.ChangesRequest.FromString(body)
+    request = _given(read.ChangesRequest.FromString, body)
     changes = await store.read.changes(_account(request.account_id), _mailbox(request.mailbox_id), request.since)
     return (codec.to_changes(changes).SerializeToString(),)
 
 
 async def _poll(store: Store, body: bytes) -> Sequence[bytes]:
-    wanted = codec.from_poll(read.PollRequest.FromString(body))
+    wanted = _given(codec.from_poll, _given(read.PollRequest.FromString, body))
     _at_most(len(wanted), MAX_POLL, "mailboxes")
     return (codec.to_moved(await store.read.poll(wanted)).SerializeToString(),)
 
 
 async def _body_infos(store: Store, body: bytes) -> Sequence[bytes]:
-    request = read.BodyInfosRequest.FromString(body)
-    body_ids = [BodyId(body_id) for body_id in unpack_ids(request.body_ids)]
+    request = _given(read.BodyInfosRequest.FromString, body)
+    body_ids = [BodyId(body_id) for body_id in _given(unpack_ids, request.body_ids)]
     _at_most(len(body_ids), MAX_BODY_INFOS, "bodies")
-    fields = BodyField(request.fields)
+    fields = _given(BodyField, request.fields)
     infos = await store.read.body_infos(_account(request.account_id), body_ids, fields)
     return (codec.to_body_infos(infos, fields).SerializeToString(),)
 
 
 async def _contents(store: Store, body: bytes) -> Sequence[bytes]:
-    request = read.ContentsRequest.FromString(body)
-    body_ids = [BodyId(body_id) for body_id in unpack_ids(request.body_ids)]
+    request = _given(read.ContentsRequest.FromString, body)
+    body_ids = [BodyId(body_id) for body_id in _given(unpack_ids, request.body_ids)]
     _at_most(len(body_ids), MAX_CONTENTS, "bodies")
     limit = min(request.max_bytes, MAX_CONTENTS_BYTES)
     return codec.to_contents(await store.read.contents(_account(request.account_id), body_ids, limit))
@@ -124,7 +140,7 @@ async def _contents(store: Store, body: bytes) -> Sequence[bytes]:
 
 def read_chunks(store: Store, body: bytes) -> AsyncIterator[bytes]:
     """The one streamed answer: the byte range itself, in chunks."""
-    request = read.ReadRequest.FromString(body)
+    request = _given(read.ReadRequest.FromString, body)
     length = request.length if request.HasField("length") else None
     return store.read.read(_account(request.account_id), BodyId(_id(request.body_id)), request.offset, length)
 
@@ -133,8 +149,8 @@ def read_chunks(store: Store, body: bytes) -> AsyncIterator[bytes]:
 
 
 async def _create(store: Store, body: bytes) -> Sequence[bytes]:
-    request = write.CreateRequest.FromString(body)
-    use = SpecialUse(request.special_use) if request.special_use else None
+    request = _given(write.CreateRequest.FromString, body)
+    use = _given(SpecialUse, request.special_use) if request.special_use else None
     answer = write.CreateResponse()
     head = await store.write.create(_account(request.account_id), request.name, key=_key(request.key), special_use=use)
     codec.to_head(head, answer.head)
@@ -142,36 +158,36 @@ async def _create(store: Store, body: bytes) -> Sequence[bytes]:
 
 
 async def _rename(store: Store, body: bytes) -> Sequence[bytes]:
-    request = write.RenameRequest.FromString(body)
+    request = _given(write.RenameRequest.FromString, body)
     await store.write.rename(_account(request.account_id), request.name, request.new_name, key=_key(request.key))
     return ()
 
 
 async def _delete(store: Store, body: bytes) -> Sequence[bytes]:
-    request = write.DeleteRequest.FromString(body)
+    request = _given(write.DeleteRequest.FromString, body)
     await store.write.delete(_account(request.account_id), request.name, key=_key(request.key))
     return ()
 
 
 async def _subscribe(store: Store, body: bytes) -> Sequence[bytes]:
-    request = write.SubscribeRequest.FromString(body)
+    request = _given(write.SubscribeRequest.FromString, body)
     await store.write.subscribe(_account(request.account_id), request.name, request.subscribed, key=_key(request.key))
     return ()
 
 
 async def _append(store: Store, body: bytes) -> Sequence[bytes]:
-    request, messages = codec.from_append(body)
+    request, messages = _given(codec.from_append, body)
     result = await store.write.append(_account(request.account_id), request.name, messages, key=_key(request.key))
     return (codec.to_append_result(result).SerializeToString(),)
 
 
 async def _store_flags(store: Store, body: bytes) -> Sequence[bytes]:
-    request = write.StoreFlagsRequest.FromString(body)
+    request = _given(write.StoreFlagsRequest.FromString, body)
     result = await store.write.store_flags(
         _account(request.account_id),
         _mailbox(request.mailbox_id),
-        unpack(U32, request.uids),
-        codec.from_flag_mode(request.mode),
+        _given(unpack, U32, request.uids),
+        _given(codec.from_flag_mode, request.mode),
         list(request.flags),
         key=_key(request.key),
         unchanged_since=request.unchanged_since if request.HasField("unchanged_since") else None,
@@ -180,12 +196,12 @@ async def _store_flags(store: Store, body: bytes) -> Sequence[bytes]:
 
 
 async def _expunge(store: Store, body: bytes) -> Sequence[bytes]:
-    request = write.ExpungeRequest.FromString(body)
+    request = _given(write.ExpungeRequest.FromString, body)
     answer = write.ExpungeResponse()
     delta = await store.write.expunge(
         _account(request.account_id),
         _mailbox(request.mailbox_id),
-        None if request.all else unpack(U32, request.uids),
+        None if request.all else _given(unpack, U32, request.uids),
         key=_key(request.key),
         only_deleted=request.only_deleted,
     )
@@ -194,11 +210,11 @@ async def _expunge(store: Store, body: bytes) -> Sequence[bytes]:
 
 
 async def _copy(store: Store, body: bytes) -> Sequence[bytes]:
-    request = write.CopyRequest.FromString(body)
+    request = _given(write.CopyRequest.FromString, body)
     result = await store.write.copy(
         _account(request.account_id),
         _mailbox(request.mailbox_id),
-        unpack(U32, request.uids),
+        _given(unpack, U32, request.uids),
         request.target,
         key=_key(request.key),
     )
@@ -206,11 +222,11 @@ async def _copy(store: Store, body: bytes) -> Sequence[bytes]:
 
 
 async def _move(store: Store, body: bytes) -> Sequence[bytes]:
-    request = write.MoveRequest.FromString(body)
+    request = _given(write.MoveRequest.FromString, body)
     result = await store.write.move(
         _account(request.account_id),
         _mailbox(request.mailbox_id),
-        unpack(U32, request.uids),
+        _given(unpack, U32, request.uids),
         request.target,
         key=_key(request.key),
     )
@@ -218,27 +234,27 @@ async def _move(store: Store, body: bytes) -> Sequence[bytes]:
 
 
 async def _claim_recent(store: Store, body: bytes) -> Sequence[bytes]:
-    request = write.ClaimRecentRequest.FromString(body)
+    request = _given(write.ClaimRecentRequest.FromString, body)
     first = await store.write.claim_recent(_account(request.account_id), _mailbox(request.mailbox_id))
     return (write.ClaimRecentResponse(first_recent=first).SerializeToString(),)
 
 
 async def _lease_maildrop(store: Store, body: bytes) -> Sequence[bytes]:
-    request = write.LeaseMaildropRequest.FromString(body)
+    request = _given(write.LeaseMaildropRequest.FromString, body)
     lease = await store.write.lease_maildrop(_account(request.account_id), request.holder, request.seconds)
     answer = write.LeaseMaildropResponse(token=lease.token, expires_at=lease.expires_at)
     return (answer.SerializeToString(),)
 
 
 async def _renew_maildrop(store: Store, body: bytes) -> Sequence[bytes]:
-    request = write.RenewMaildropRequest.FromString(body)
+    request = _given(write.RenewMaildropRequest.FromString, body)
     lease = await store.write.renew_maildrop(_account(request.account_id), request.token, request.seconds)
     answer = write.RenewMaildropResponse(token=lease.token, expires_at=lease.expires_at)
     return (answer.SerializeToString(),)
 
 
 async def _release_maildrop(store: Store, body: bytes) -> Sequence[bytes]:
-    request = write.ReleaseMaildropRequest.FromString(body)
+    request = _given(write.ReleaseMaildropRequest.FromString, body)
     await store.write.release_maildrop(_account(request.account_id), request.token)
     return ()
 
@@ -247,12 +263,12 @@ async def _release_maildrop(store: Store, body: bytes) -> Sequence[bytes]:
 
 
 async def _deliver(store: Store, body: bytes) -> Sequence[bytes]:
-    head, offset = unframe(body)
-    request = delivery.DeliverRequest.FromString(head)
-    (content,) = cut(body, offset, (request.size,))
+    head, offset = _given(unframe, body)
+    request = _given(delivery.DeliverRequest.FromString, head)
+    (content,) = _given(cut, body, offset, (request.size,))
     envelope = codec.from_envelope(request)
     if not envelope.trace_id or not envelope.recipients:
-        raise ValueError("a delivery without a trace id or recipients")
+        raise BadRequest("a delivery without a trace id or recipients")
     for recipient in envelope.recipients:
         _id(recipient.account_id)
     result = await store.delivery.deliver(envelope, content or b"")
@@ -260,7 +276,7 @@ async def _deliver(store: Store, body: bytes) -> Sequence[bytes]:
 
 
 async def _confirm(store: Store, body: bytes) -> Sequence[bytes]:
-    await store.delivery.confirm(delivery.ConfirmRequest.FromString(body).trace_id)
+    await store.delivery.confirm(_given(delivery.ConfirmRequest.FromString, body).trace_id)
     return ()
 
 
