@@ -7,7 +7,7 @@ from pathlib import Path
 
 import aio_pika
 import pytest
-from mailboat_common.bus import Bus, Exchange, Topology, WorkQueue
+from mailboat_common.bus import Bus, DeadLetter, Exchange, Topology, WorkQueue
 
 from tests.support.rabbitmq import RabbitNode, free_ports
 
@@ -170,6 +170,32 @@ async def test_a_failing_job_is_repeated_up_to_the_limit_then_kept_aside(node: R
         await dead.until(lambda: len(dead.received) == 1)
         await connection.close()
     assert [body for _key, body in inbox.received] == [b"poison"] * (1 + JOBS.delivery_limit)
+
+
+async def test_a_job_that_no_repeat_can_help_is_kept_aside_at_once(node: RabbitNode) -> None:
+    tried: list[bytes] = []
+
+    async def refuse(body: bytes) -> None:
+        tried.append(body)
+        raise DeadLetter("unknown kind of job")
+
+    queue, kept = WorkQueue("test.hopeless"), Inbox()
+    bus = Bus(node.url, "test")
+    bus.consume_work(queue, refuse, prefetch=1)
+    async with running(bus):
+        assert await bus.publish_confirmed("", queue.name, b"hopeless")
+        connection = await aio_pika.connect(node.url)
+        channel = await connection.channel()
+        dead = await channel.get_queue(queue.dead, ensure=False)
+
+        async def take(message: aio_pika.abc.AbstractIncomingMessage) -> None:
+            await kept.on_job(message.body)
+
+        await dead.consume(take, no_ack=True)
+        await kept.until(lambda: len(kept.received) == 1)
+        await connection.close()
+    assert tried == [b"hopeless"]
+    assert kept.received == [("", b"hopeless")]
 
 
 async def test_prefetch_bounds_what_runs_and_stop_waits_for_it(node: RabbitNode) -> None:

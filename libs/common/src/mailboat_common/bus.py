@@ -79,6 +79,10 @@ class Topology:
     queues: tuple[WorkQueue, ...] = ()
 
 
+class DeadLetter(Exception):
+    """A job handler raises it when no repeat can help: to the dead-letter queue at once; its text is logged."""
+
+
 OnMessage = Callable[[str, bytes], None]
 OnReconnect = Callable[[], None]
 JobHandler = Callable[[bytes], Awaitable[None]]
@@ -169,7 +173,7 @@ class Bus:
         """Runs `handler(body)` for each job, at most `prefetch` at a time.
 
         Return: done. Exception: logged, after a back-off the job comes again, here or elsewhere, up to the queue's
-        delivery limit.
+        delivery limit. DeadLetter: to the dead-letter queue at once.
         """
         self._queues[queue.name] = queue
         consumer = WorkConsumer(queue, handler, prefetch)
@@ -385,6 +389,9 @@ class WorkConsumer:
     async def _work(self, message: AbstractIncomingMessage) -> None:
         try:
             await self._handler(message.body)
+        except DeadLetter as error:
+            log.error("job can't be done, kept aside", queue=self._queue.name, dead=self._queue.dead, cause=str(error))
+            settle = message.reject(requeue=False)
         except Exception:
             failures = int(str(message.headers.get("x-delivery-count") or 0))
             log.exception("job failed", queue=self._queue.name, failures=failures + 1)
