@@ -35,10 +35,12 @@ def mailbox_document(
     subscribed: bool = True,
 ) -> Document:
     """A new, empty mailbox. `highest_modseq` begins at 1 (RFC 7162 wants it positive)."""
+    use = {"special_use": special_use.value} if special_use else {}
     return {
         "_id": mailbox_id,
         "a": account_id,
         "name": name,
+        **use,
         "uid_validity": uid_validity,
         "uid_next": 1,
         "highest_modseq": 1,
@@ -47,7 +49,6 @@ def mailbox_document(
         "deleted": 0,
         "size": 0,
         "keywords": [],
-        "special_use": special_use.value if special_use else None,
         "subscribed": subscribed,
         "tail": pack_tail(empty()),
         "pages": pack_directory(()),

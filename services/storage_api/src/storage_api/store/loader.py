@@ -93,7 +93,7 @@ async def _trees(db: Database, session: Session, ws: Workspace, needs: Needs) ->
         query = {"a": account_id, "name": {"$gt": ""}}
         found = await db[schema.MAILBOXES].find(query, {"name": 1, "special_use": 1}, session=session)
         # Names change only where the tree is loaded, so nothing in the workspace can differ from what is read here.
-        ws.trees[account_id] = {d["name"]: TreeEntry(MailboxId(d["_id"]), d["special_use"]) for d in found}
+        ws.trees[account_id] = {d["name"]: TreeEntry(MailboxId(d["_id"]), d.get("special_use")) for d in found}
 
 
 async def _pages(db: Database, session: Session, ws: Workspace, needs: Needs) -> None:

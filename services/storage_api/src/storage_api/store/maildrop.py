@@ -12,7 +12,7 @@ from mailboat_common.errors import Refused, RefusedCode
 from mailboat_store_client.types import AccountId, MaildropLease
 
 from ..db import schema
-from ..db.driver import Database, Document, DuplicateKeyError
+from ..db.driver import Database, Document
 
 
 def _lasting(seconds: int) -> Document:
@@ -26,15 +26,13 @@ def _lease(document: Document) -> MaildropLease:
 async def take(db: Database, account_id: AccountId, holder: str, seconds: int) -> MaildropLease:
     """Take the lease if nobody holds it. Refused IN_USE otherwise."""
     token = secrets.token_bytes(16)
-    try:
-        document = await db[schema.LEASES].find_one_and_update(
-            {"_id": account_id, "$expr": {"$lte": ["$expires", "$$NOW"]}},
-            [{"$set": {"token": token, "holder": {"$literal": holder}, "expires": _lasting(seconds)}}],
-            upsert=True,
-        )
-    except DuplicateKeyError:
-        raise Refused(RefusedCode.IN_USE, "Maildrop is in use") from None
-    assert document is not None, "an upsert that returns the new document returns one"
+    free = {"$lte": [{"$ifNull": ["$expires", "$$NOW"]}, "$$NOW"]}
+    ours = {"token": token, "holder": {"$literal": holder}, "expires": _lasting(seconds)}
+    # All fields of one $set stage see the document as it was before.
+    stage = {"$set": {field: {"$cond": [free, value, f"${field}"]} for field, value in ours.items()}}
+    document = await db[schema.LEASES].find_one_and_update({"_id": account_id}, [stage], upsert=True)
+    if document is None or document["token"] != token:
+        raise Refused(RefusedCode.IN_USE, "Maildrop is in use")
     return _lease(document)
 
 

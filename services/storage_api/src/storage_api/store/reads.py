@@ -188,7 +188,7 @@ def head_of(document: Document, first_recent_uid: int) -> MailboxHead:
         document["deleted"],
         document["size"],
         FlagTable(tuple(keywords), len(keywords)),
-        SpecialUse(document["special_use"]) if document["special_use"] else None,
+        SpecialUse(document["special_use"]) if document.get("special_use") else None,
         document["subscribed"],
         first_recent_uid,
     )

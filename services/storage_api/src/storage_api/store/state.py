@@ -162,7 +162,7 @@ class MailboxState:
         self.deleted: int = document["deleted"]
         self.size: int = document["size"]
         self.keywords: list[str] = list(document["keywords"])
-        self.special_use: str | None = document["special_use"]
+        self.special_use: str | None = document.get("special_use")
         self.subscribed: bool = document["subscribed"]
         self.tail: Columns = unpack_tail(document["tail"])
         self.directory: list[PageRef] = unpack_directory(document["pages"])
