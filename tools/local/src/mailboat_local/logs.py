@@ -84,7 +84,7 @@ class Printer:
     """Prints lines with their process's name and colour."""
 
     def __init__(self, console: Console, names: Iterable[str], raw: bool = False, quiet_servers: bool = False) -> None:
-        """``quiet_servers``: of mongod, epmd and RabbitMQ show warnings and errors only."""
+        """``quiet_servers``: of mongod, epmd and RabbitMQ show errors only."""
         known = list(names)
         self._console = console
         self._colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(known)}
@@ -96,7 +96,7 @@ class Printer:
         """Print one line, or not, if it is of a server that should be quiet."""
         parsed = Line("", line) if self._raw else readable(line)
         if self._quiet_servers and name.startswith(("mongod-", "epmd-", "rabbitmq-")):
-            loud = parsed.level in LEVEL_STYLES or "[error]" in line or "[warning]" in line
+            loud = parsed.level in ("error", "critical") or "[error]" in line or "[critical]" in line
             if not loud:
                 return
         text = Text(f"{name:<{self._width}} | ", style=self._colours.get(name, ""), end="")

@@ -23,7 +23,7 @@ from mailboat_local.stack import SUPERVISOR, Stack
 from mailboat_local.supervisor import Supervisor
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
-out = Console(highlight=False)
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False)
 Directory = Annotated[Path, typer.Option("--directory", help="Where the stack keeps everything.")]
 DEFAULT = Path(".local")
@@ -134,7 +134,7 @@ def status(directory: Directory = DEFAULT) -> None:
     if stack is None:
         out.print("The stack is not running. make up starts it.")
         raise typer.Exit(1)
-    table = Table("process", "state", "pid", "ports", "log", box=None)
+    table = Table("process", "state", "pid", "ports", box=None, pad_edge=False)
     healthy = True
     for name in stack.names:
         pid = stack.pid(name)
@@ -146,7 +146,7 @@ def status(directory: Directory = DEFAULT) -> None:
             state = "[green]ready[/]" if missing is None else f"[yellow]{_escape(missing)}[/]"
         healthy &= pid is not None and missing is None
         ports = ", ".join(f"{label} {port}" for label, port in stack.ports(name).items())
-        table.add_row(name, state, str(pid or "-"), ports, str(stack.layout.log_file(name).name))
+        table.add_row(name, state, str(pid or "-"), ports)
     out.print(table)
     raise typer.Exit(0 if healthy else 1)
 
