@@ -33,7 +33,7 @@ async def run(session: Session, argument: bytes) -> Reply:
         needs_tls = session.service.settings.auth_require_tls and not session.tls
         return replies.TLS_REQUIRED if needs_tls else replies.AUTH_REQUIRED
     mail = parse_mail(argument)
-    if mail.body is Body.BINARYMIME:
+    if mail.body is Body.BINARY_MIME:
         return _NO_BINARYMIME
     path = "" if mail.sender is None else str(mail.sender)
     if (mail.size or 0) > session.service.settings.message_size_limit:
