@@ -107,7 +107,12 @@ class Blobs:
 
     async def delete_chunks(self, gen: bytes) -> int:
         """Delete all chunks of a `gen` that no head names (any more). Returns how many."""
-        return await self._chunks.delete_many({"_id": {"$gte": chunk_id(gen, 0), "$lte": chunk_id(gen, 0xFFFFFFFF)}})
+        return await self._chunks.delete_many(self.chunks_of(gen))
+
+    @staticmethod
+    def chunks_of(gen: bytes) -> Document:
+        """The query for all chunks of a `gen`."""
+        return {"_id": {"$gte": chunk_id(gen, 0), "$lte": chunk_id(gen, 0xFFFFFFFF)}}
 
     async def heads(self, digests: Sequence[bytes], *, session: Session | None = None) -> Mapping[bytes, BlobHead]:
         """The heads that exist, by digest."""
