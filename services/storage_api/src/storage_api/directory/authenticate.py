@@ -117,11 +117,8 @@ class Authenticator:
         closed, failures = await self._throttle.closed((from_client, for_login))
         if closed:
             return AuthResult(AuthStatus.THROTTLED)
-        if account is not None and self.verified.get(digest) is not None:
-            return self._known(account, digest, from_client)
-        fits = len(password) <= MAX_BYTES and await self._passwords.verify(
-            account.stored if account else None, password
-        )
+        cached = account is not None and self.verified.get(digest) is not None
+        fits = cached or await self._fits(account, password)
         if not fits or account is None:
             await self._throttle.failed((from_client, for_login))
             return AuthResult(AuthStatus.BAD_CREDENTIALS)
@@ -131,6 +128,10 @@ class Authenticator:
             account = await self._rehash(account, password)
             digest = self.verified.digest(account.account_id, account.stored, password)
         return self._known(account, digest, from_client)
+
+    async def _fits(self, account: _Account | None, password: str) -> bool:
+        stored = account.stored if account else None
+        return len(password) <= MAX_BYTES and await self._passwords.verify(stored, password)
 
     def _known(self, account: _Account, digest: bytes, client: str | None) -> AuthResult:
         self.verified.put(digest, client)

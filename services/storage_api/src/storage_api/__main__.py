@@ -1,0 +1,5 @@
+"""`python -m storage_api`."""
+
+from .main import main
+
+main()

@@ -1,0 +1,250 @@
+"""storage_api put together: what both roles share, the API's listeners, the worker's jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from mailboat_common import metrics
+from mailboat_common.asgi import AsgiServer
+from mailboat_common.bus import Bus
+from mailboat_common.config import SecretFile
+from mailboat_common.errors import StartupError
+from mailboat_common.lifecycle import Lifecycle
+from mailboat_common.log import get_logger
+from mailboat_common.sockets import listening_socket
+from mailboat_store_client.ports import Delivery, MailboxRead, MailboxWrite
+
+from .audit_log import AuditLog
+from .db.driver import Database, PoolWait, PyMongoError, connect
+from .db.migrations import migrate
+from .directory.accounts import Accounts
+from .directory.authenticate import Authenticator
+from .directory.domains import Domains
+from .directory.passwords import PasswordPool
+from .directory.resolve import MongoDirectory
+from .directory.schema import OUTBOX, STEPS
+from .events import EventPublisher
+from .internal.app import InternalApp
+from .internal.callers import Callers
+from .outage import database_errors
+from .rest.app import create_app
+from .rest.context import Context
+from .settings import Settings
+from .space import CHECK_SECONDS, Space
+from .store.audit import audit
+from .store.compaction import compact_due
+from .store.gc import Collector
+from .store.hooks import Hooks
+from .store.leftovers import check_privileges
+from .store.mongo import MongoStore
+from .tokens import Tokens
+from .trace import TraceLog
+from .worker.supervisor import Job
+
+log = get_logger(__name__)
+
+PING_SECONDS = 2.0
+INTERNAL_KEEP_ALIVE = 75
+COLLECT_SECONDS = 60.0
+COMPACT_SECONDS = 30.0
+COUNT_SECONDS = 15.0
+
+_pool_wait = metrics.histogram("mongodb_pool_wait_seconds", "Time an operation waited for a connection to MongoDB")
+_outbox = metrics.gauge("outbox_pending", "Events for other systems that wait to be published")
+_accepted = metrics.gauge("accepted_pending", "Accepted messages with recipients still to be filed")
+
+
+def now_ms() -> int:
+    """ms since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+class Core:
+    """What both roles have: database, bus, store, traces, disk watch. Nothing is connected before `start`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        name = f"storage-{settings.role}"
+        self.db: Database = connect(
+            settings.mongodb_uri,
+            app=name,
+            driver=settings.mongo_driver,
+            event_listeners=[PoolWait(_pool_wait.observe)],
+        )
+        self.bus = Bus(settings.amqp_url, name)
+        self.events = EventPublisher(self.bus)
+        self.trace = TraceLog(self.db)
+        self.space = Space(self.db, settings.min_free_percent)
+        self.hooks = Hooks(on_commit=self.events.committed, on_trace=self.trace.record)
+        self.mongo = MongoStore(self.db, self.hooks)
+        self.database_up = False
+
+    async def start(self, life: Lifecycle) -> None:
+        """Waits for MongoDB, migrates, and begins what runs for life.
+
+        RabbitMQ isn't waited for and isn't a condition of readiness: it carries news only, and mail goes on without.
+        """
+        life.on_close(self.mongo.close)
+        life.on_close(self.trace.flush)
+        life.on_close(self.bus.close)
+        life.spawn(self.bus.run(), "bus")
+        await life.wait_for("mongodb", self._open)
+        self.database_up = True
+        life.add_check("mongodb", lambda: self.database_up)
+        life.spawn(self._watch(), "mongodb-watch")
+        life.spawn(self.trace.run(), "trace")
+
+    async def _open(self) -> None:
+        async with asyncio.timeout(PING_SECONDS * 2):
+            if not await self.db.ping():
+                raise ConnectionError("MongoDB has no primary we can reach")
+        await migrate(self.db, STEPS)
+        await check_privileges(self.db)
+        await self.space.check()
+
+    async def _watch(self) -> None:
+        """Keeps readiness, `dependency_up` and the disk check true."""
+        up = metrics.dependency_up.labels("mongodb")
+        checked = time.monotonic()
+        while True:
+            await asyncio.sleep(PING_SECONDS)
+            found = await self._ping()
+            if found != self.database_up:
+                say = log.info if found else log.warning
+                say("MongoDB answers" if found else "MongoDB doesn't answer, waiting for it")
+            self.database_up = found
+            up.set(found)
+            if found and time.monotonic() - checked >= CHECK_SECONDS:
+                checked = time.monotonic()
+                try:
+                    await self.space.check()
+                except PyMongoError as error:
+                    log.warning("disk space of MongoDB unknown", cause=repr(error))
+
+    async def _ping(self) -> bool:
+        try:
+            async with asyncio.timeout(PING_SECONDS):
+                return await self.db.ping()
+        except TimeoutError:
+            return False
+
+
+class Api:
+    """The role `api`: internal calls and REST."""
+
+    def __init__(self, core: Core) -> None:
+        settings = core.settings
+        db = core.db
+        self._core = core
+        self._draining: Callable[[], bool] = lambda: False
+        self.passwords = PasswordPool()
+        authenticator = Authenticator(db, self.passwords, now_ms)
+        directory = MongoDirectory(db, authenticator, now_ms)
+        self.tokens = Tokens(db, now_ms)
+        self.store = ApiStore(core.mongo, directory)
+        accounts = Accounts(
+            db,
+            self.passwords,
+            authenticator.verified,
+            now_ms,
+            changed=directory.forget,
+            publish=lambda news: core.events.committed(list(news)),
+        )
+        assert settings.internal_token_file is not None, "checked by the settings"
+        self.callers = Callers(SecretFile(settings.internal_token_file))
+        self.internal = InternalApp(
+            self.store,
+            self.callers,
+            ready=lambda: core.database_up and not self._draining(),
+            full=lambda: core.space.full,
+            bytes_in_flight=settings.bytes_in_flight,
+        )
+        self.rest = create_app(
+            Context(
+                domains=Domains(db, now_ms, directory.forget),
+                accounts=accounts,
+                tokens=self.tokens,
+                trace=core.trace,
+                audit_log=AuditLog(db, now_ms),
+                mailboxes=core.mongo.read,
+                audit=self._audit,
+            )
+        )
+
+    async def start(self, life: Lifecycle) -> None:
+        """Serves both ports. Raises StartupError for a port in use or an unusable token file."""
+        settings = self._core.settings
+        self._draining = life.draining.is_set
+        try:
+            self.callers.check()
+            if settings.bootstrap_token_file is not None:
+                await self.tokens.bootstrap(SecretFile(settings.bootstrap_token_file).text())
+        except (OSError, ValueError) as error:
+            raise StartupError(str(error)) from error
+        host = settings.listen_host
+        internal = AsgiServer(
+            self.internal,
+            listening_socket(host, settings.internal_port, "MB_INTERNAL_PORT"),
+            keep_alive_seconds=INTERNAL_KEEP_ALIVE,
+        )
+        rest = AsgiServer(self.rest, listening_socket(host, settings.rest_port, "MB_REST_PORT"))
+        for server in (rest, internal):
+            await server.start()
+            life.on_drain(server.stop)
+        log.info("serving", internal_port=internal.port, rest_port=rest.port)
+
+    async def close(self) -> None:
+        """Ends the password threads."""
+        self.passwords.close()
+
+    async def _audit(self, deep: bool) -> AsyncIterator[dict[str, Any]]:
+        async with database_errors():
+            async for found in audit(self._core.db, deep=deep):
+                yield found.line()
+
+
+class ApiStore:
+    """All ports of this process, for the internal calls."""
+
+    def __init__(self, mongo: MongoStore, directory: MongoDirectory) -> None:
+        self._mongo = mongo
+        self.directory = directory
+        self.read: MailboxRead = mongo.read
+        self.write: MailboxWrite = mongo.write
+        self.delivery: Delivery = mongo.delivery
+
+    async def ready(self) -> bool:
+        """Whether MongoDB answers."""
+        return await self._mongo.ready()
+
+    async def close(self) -> None:
+        """The store is closed by its owner."""
+
+
+def jobs(core: Core) -> list[Job]:
+    """The role `worker`: what is done again and again."""
+    collector = Collector(core.db)
+
+    async def sweep(now: int) -> bool:
+        return await core.mongo.delivery.sweep_accepted(now) > 0
+
+    async def collect(now: int) -> bool:
+        return (await collector.collect(now)).more
+
+    async def compact(now: int) -> bool:
+        return await compact_due(core.db, core.mongo.committer, now) > 0
+
+    async def count(_now: int) -> bool:
+        _outbox.set(await core.db[OUTBOX].count({}))
+        _accepted.set(await core.db["accepted"].count({}))
+        return False
+
+    return [
+        Job("accepted", 1.0, sweep),
+        Job("collect", COLLECT_SECONDS, collect),
+        Job("compact", COMPACT_SECONDS, compact),
+        Job("count", COUNT_SECONDS, count),
+    ]
