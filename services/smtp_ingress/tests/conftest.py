@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import trustme
 from mailboat_common.server import ProtocolServer
 from mailboat_common.tls import CertificateStore
 from mailboat_store_client.memory import MemoryStore
@@ -18,50 +17,18 @@ from smtp_ingress.main import build_server
 from smtp_ingress.session import Service
 from smtp_ingress.settings import Settings
 
-
-@pytest.fixture(scope="session")
-def authority() -> trustme.CA:
-    return trustme.CA()
+from tests.support.wire import Wire, authority, client_tls, tls_dir  # noqa: F401
 
 
-@pytest.fixture(scope="session")
-def tls_dir(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("tls")
-    pair = authority.issue_cert("localhost", "127.0.0.1")
-    pair.cert_chain_pems[0].write_to_path(directory / "tls.crt")
-    pair.private_key_pem.write_to_path(directory / "tls.key")
-    return directory
-
-
-class Wire:
-    """A client that sees every octet."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
+class SmtpWire(Wire):
+    """A client of the ingress."""
 
     async def reply(self) -> str:
         """One reply, all its lines, without the last line end."""
-        lines = []
-        while True:
-            line = (await asyncio.wait_for(self.reader.readuntil(b"\r\n"), 10)).decode()
-            lines.append(line.rstrip("\r\n"))
-            if line[3:4] != "-":
-                return "\n".join(lines)
-
-    def send(self, data: bytes) -> None:
-        self.writer.write(data)
-
-    async def say(self, line: str | bytes) -> str:
-        """Send a line and wait for its reply."""
-        self.send((line.encode() if isinstance(line, str) else line) + b"\r\n")
-        return await self.reply()
-
-    async def rest(self) -> bytes:
-        """Everything up to the end of the connection."""
-        return await asyncio.wait_for(self.reader.read(), 10)
-
-    async def ended(self) -> bool:
-        return await self.rest() == b""
+        lines = [await self.line()]
+        while lines[-1][3:4] == "-":
+            lines.append(await self.line())
+        return "\n".join(lines)
 
 
 @dataclass(slots=True)
@@ -73,15 +40,9 @@ class Ingress:
     ports: dict[str, int]
     context: ssl.SSLContext
 
-    async def connect(self, name: str = "smtp", *, tls: bool = False) -> Wire:
+    async def connect(self, name: str = "smtp", *, tls: bool = False) -> SmtpWire:
         """A connection that has read the greeting."""
-        reader, writer = await asyncio.open_connection(
-            "127.0.0.1",
-            self.ports[name],
-            ssl=self.context if tls else None,
-            server_hostname="localhost" if tls else None,
-        )
-        wire = Wire(reader, writer)
+        wire = await SmtpWire.connect(self.ports[name], self.context if tls else None)
         assert (await wire.reply()).startswith("220 ")
         return wire
 
@@ -98,7 +59,7 @@ Start = Callable[..., "asyncio.Future[Ingress]"]
 
 
 @pytest.fixture
-async def start(tls_dir: Path, authority: trustme.CA, tmp_path: Path) -> AsyncIterator[Start]:
+async def start(tls_dir: Path, client_tls: ssl.SSLContext, tmp_path: Path) -> AsyncIterator[Start]:
     """`await start(setting=value, ...)` gives a running ingress with alice@example.test (password "secret-enough")."""
     token = tmp_path / "token"
     token.write_text("t")
@@ -119,9 +80,7 @@ async def start(tls_dir: Path, authority: trustme.CA, tmp_path: Path) -> AsyncIt
         await server.start()
         running.append(server)
         ports = {listener.name: port for listener, port in server.ports().items()}
-        context = ssl.create_default_context()
-        authority.configure_trust(context)
-        return Ingress(server, service, store, account, ports, context)
+        return Ingress(server, service, store, account, ports, client_tls)
 
     yield make  # type: ignore[misc]
     for server in running:

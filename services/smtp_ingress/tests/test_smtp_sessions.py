@@ -148,7 +148,7 @@ async def test_commands_before_the_handshake_are_thrown_away(ingress) -> None:
     await wire.say("EHLO x")
     wire.send(b"STARTTLS\r\nRSET\r\nEHLO injected\r\n")
     assert (await wire.reply()).startswith("220")
-    await wire.writer.start_tls(ingress.context, server_hostname="localhost")
+    await wire.start_tls(ingress.context)
     assert (await wire.say("MAIL FROM:<a@b.example>")).startswith("503 5.5.1"), "the EHLO from before is forgotten"
     assert "AUTH PLAIN LOGIN" in await wire.say("EHLO x")
     assert (await wire.say("STARTTLS")).startswith("503")
@@ -160,7 +160,7 @@ async def test_submission_wants_tls_then_a_login_then_an_own_sender(ingress) -> 
     assert (await wire.say("MAIL FROM:<alice@example.test>")).startswith("530 5.7.0 Must issue a STARTTLS")
     assert (await wire.say("AUTH PLAIN " + plain())).startswith("538 5.7.11")
     await wire.say("STARTTLS")
-    await wire.writer.start_tls(ingress.context, server_hostname="localhost")
+    await wire.start_tls(ingress.context)
     await wire.say("EHLO x")
     assert (await wire.say("MAIL FROM:<alice@example.test>")).startswith("530 5.7.0 Authentication")
     assert (await wire.say("AUTH PLAIN " + plain())).startswith("235 2.7.0")
@@ -365,7 +365,7 @@ async def test_drain_says_421_between_transactions_only(ingress) -> None:
     assert len(await ingress.inbox()) == 1
 
 
-async def test_smtplib_over_starttls_and_tls(ingress, authority) -> None:
+async def test_smtplib_over_starttls_and_tls(ingress) -> None:
     def submit(port: int, implicit: bool) -> None:
         context = ingress.context
         client = smtplib.SMTP_SSL("localhost", port, context=context) if implicit else smtplib.SMTP("localhost", port)
