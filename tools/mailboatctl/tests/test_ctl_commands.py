@@ -174,7 +174,7 @@ def test_domains(api: Api, run: Run) -> None:
 
 def test_a_refusal_is_told_with_status_1(api: Api, run: Run) -> None:
     run("domain", "add", "a.test")
-    assert run("domain", "add", "a.test") == (1, "", "mailboatctl: Conflict: a.test exists already.\n")
+    assert run("domain", "add", "a.test") == (1, "", "mailboatctl: a.test exists already.\n")
     assert run("domain", "rm", "b.test")[0] == 1
 
 

@@ -101,8 +101,9 @@ class Demo:
             count = bob.select("INBOX")
             self._say(f"bob has selected INBOX on port {imap} (STARTTLS): {count} messages, and waits in IDLE")
             incoming = self._deliver(bob, "25, from outside", OUTSIDER, self._send_from_outside)
-            self._deliver(bob, "587, from alice, authenticated", ALICE, self._submit)
+            submitted = self._deliver(bob, "587, from alice, authenticated", ALICE, self._submit)
         self._trace(incoming.trace_id)
+        self._trace(submitted.trace_id)
         self._commands(incoming.trace_id)
 
     def _people(self) -> None:
@@ -175,9 +176,9 @@ class Demo:
             f".venv/bin/mailboatctl trace {trace_id}",
             ".venv/bin/mailboatctl account list",
             f'curl -s --cacert {ca} -u "{BOB}:$DEMO_BOB_PASSWORD" "imaps://localhost:{imap["imaps"]}/INBOX;MAILINDEX=1"',
-            f'printf "Subject: hello\\r\\n\\r\\nfrom curl\\r\\n" | curl -s --ssl-reqd --cacert {ca} '
-            f'--url smtp://localhost:{smtp["submission"]} -u "{ALICE}:$DEMO_ALICE_PASSWORD" '
-            f"--mail-from {ALICE} --mail-rcpt {BOB} -T -",
+            f'printf "From: {ALICE}\\r\\nTo: {BOB}\\r\\nSubject: hello\\r\\n\\r\\nfrom curl\\r\\n" | '
+            f"curl -s --ssl-reqd --cacert {ca} --url smtp://localhost:{smtp['submission']} "
+            f'-u "{ALICE}:$DEMO_ALICE_PASSWORD" --mail-from {ALICE} --mail-rcpt {BOB} -T -',
             f"openssl s_client -quiet -CAfile {ca} -connect localhost:{imap['imaps']}",
             "make down",
         ):

@@ -23,7 +23,8 @@ from mailboat_local.stack import SUPERVISOR, Stack
 from mailboat_local.supervisor import Supervisor
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+WIDE = 2000  # a pipe has no width: tables are as wide as what is in them
+out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 err = Console(stderr=True, highlight=False)
 Directory = Annotated[Path, typer.Option("--directory", help="Where the stack keeps everything.")]
 DEFAULT = Path(".local")
@@ -55,13 +56,13 @@ def up(directory: Directory = DEFAULT) -> None:
     supervisor = stack.processes.pid(SUPERVISOR)
     if supervisor is not None:
         out.print(f"The stack is running in the foreground (make run, pid {supervisor}).")
-        with readiness(err) as progress:
+        with readiness(out) as progress:
             stack.wait_ready(progress=progress)
         return
     for name in stack.names:
         if pid := stack.processes.stale_pid(name):
             out.print(f"{name}: pid {pid} of its pid file is gone (killed, or the machine was restarted)")
-    with readiness(err) as progress:
+    with readiness(out) as progress:
         started = stack.up(progress)
     if started:
         out.print(f"Started {', '.join(started)}.")
@@ -102,7 +103,7 @@ def run(directory: Directory = DEFAULT) -> None:
         stack, say=lambda text: out.print(text, style="bold"), show_logs=show_logs, clock=time.monotonic
     )
     try:
-        with readiness(err) as progress:
+        with readiness(out) as progress:
             stack.up(progress)
         _say_where(stack)
         out.print("Ctrl-C ends everything.")

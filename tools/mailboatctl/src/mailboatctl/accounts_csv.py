@@ -27,6 +27,8 @@ HASH_FORMS = {
     "$2y$": "{BCRYPT}$2y$",
     "$6$": "{SHA512-CRYPT}$6$",
 }
+ARGON2ID_FORMS = ("$argon2id$", "{ARGON2ID}$argon2id$")
+ARGON2ID_DOLLARS = 5
 PLAIN = "{PLAIN}"
 TITLES = ("address", "password", "quota")
 SHOWN_FAULTS = 20
@@ -59,7 +61,7 @@ def read(lines: Iterable[str]) -> list[Row]:
     rows: list[Row] = []
     faults: list[str] = []
     seen: dict[str, int] = {}
-    for number, fields in _records(lines, faults):
+    for number, fields in ((number, _whole_hash(fields)) for number, fields in _records(lines, faults)):
         values = [*fields, "", ""][:3]
         address, password, quota = values[0].strip(), values[1], values[2].strip()
         fault = _fault(fields, address, password)
@@ -90,6 +92,18 @@ def _records(lines: Iterable[str], faults: list[str]) -> Iterator[tuple[int, lis
                 yield reader.line_num, fields
     except csv.Error as error:
         faults.append(f"line {reader.line_num}: not CSV: {error}")
+
+
+def _whole_hash(fields: list[str]) -> list[str]:
+    """An argon2id hash has commas in its parameters (m=19456,t=2,p=1), and exports rarely quote it: what the commas of
+    the file have split is put together again, up to the hash's fifth dollar sign and what follows it."""
+    if len(fields) < 2 or not fields[1].startswith(ARGON2ID_FORMS):
+        return fields
+    for end in range(2, len(fields) + 1):
+        joined = ",".join(fields[1:end])
+        if joined.count("$") == ARGON2ID_DOLLARS:
+            return [fields[0], joined, *fields[end:]]
+    return fields
 
 
 def _fault(fields: list[str], address: str, password: str) -> str:

@@ -101,8 +101,7 @@ def _problem(answer: httpx.Response) -> str:
         problem = None
     if not isinstance(problem, dict):
         return f"{answer.status_code} {answer.reason_phrase}."
-    title, detail = str(problem.get("title") or ""), str(problem.get("detail") or "")
-    text = detail if detail.lower().startswith(title.lower()) else f"{title}: {detail}" if detail else title
+    text = str(problem.get("detail") or problem.get("title") or "")
     members = [f"{item.get('pointer')} {item.get('detail')}" for item in problem.get("errors") or []]
     text = "; ".join([text or f"{answer.status_code} {answer.reason_phrase}", *members])
     return text.rstrip(".") + "."

@@ -16,7 +16,8 @@ from rich.text import Text
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Column = tuple[str, Callable[[Mapping[str, Any]], object]]
 
-out = Console(highlight=False, soft_wrap=True)
+WIDE = 2000  # a pipe has no width: tables are as wide as what is in them
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
