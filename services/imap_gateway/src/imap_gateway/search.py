@@ -21,10 +21,11 @@ from .selected import Selected
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What was found, ascending: UIDs and their modseqs."""
+    """What was found, ascending: UIDs, their modseqs, and their message numbers as the client counts now."""
 
     uids: Sequence[int]
     modseqs: Sequence[int]
+    numbers: Sequence[int]
 
 
 def keys(key: t.SearchKey) -> Iterator[t.SearchKey]:
@@ -49,6 +50,11 @@ async def search(gateway: Gateway, selected: Selected, key: t.SearchKey) -> Resu
     sequences = {
         each: selected.ranges(each.sequence, uid=each.uid) for each in used if isinstance(each, t.SearchSequence)
     }
-    rows = Snapshot.of(selected)
+    rows, removals = Snapshot.of(selected), selected.view.removals
     mask = await Search(gateway, selected, rows, sequences, time.time()).evaluate(key, b"\1" * len(rows))
-    return Result(list(compress(rows.uids, mask)), list(compress(rows.modseqs, mask)))
+    uids = list(compress(rows.uids, mask))
+    if removals == selected.view.removals and not selected.tracker.pending:
+        numbers = list(compress(range(1, len(rows) + 1), mask))
+    else:
+        numbers = selected.tracker.numbers(selected.view.uids, uids)
+    return Result(uids, list(compress(rows.modseqs, mask)), numbers)

@@ -26,6 +26,7 @@ from typing import Protocol
 from mailboat_store_client.types import (
     DELETED,
     KEYWORD_BITS_WORD0,
+    SEEN,
     AccountId,
     BodyId,
     Columns,
@@ -38,6 +39,7 @@ from mailboat_store_client.types import (
 from mailboat_wire.imap.sequence import runs
 
 from .blocks import BLOCK_ROWS, BlockCache
+from .flagbits import rows_with
 from .flagtext import FlagTexts
 
 LOG_ENTRIES = 64
@@ -156,7 +158,12 @@ class View:
 
     def has_deleted(self) -> bool:
         """Whether a message has \\Deleted."""
-        return any(word & DELETED for word in self.flags[0])
+        return b"\1" in rows_with(self.flags[0], DELETED)
+
+    def first_unseen(self) -> int | None:
+        """The row of the first message without \\Seen."""
+        row = rows_with(self.flags[0], SEEN, present=False).find(b"\1")
+        return None if row < 0 else row
 
     def changed_since(self, modseq: int, but: Watcher | None = None) -> Sequence[int]:
         """UIDs whose flags changed after `modseq` (those the watcher changed itself left out where the log still

@@ -38,7 +38,7 @@ async def search(session: Session, command_: t.Search) -> Reply:
         if returns is not None and t.SearchReturn.SAVE in returns:
             selected.saved = ()  # RFC 5182 2.1: a failed SAVE leaves nothing saved
         raise
-    numbers = result.uids if command_.uid else selected.tracker.numbers(selected.view.uids, result.uids)
+    numbers = result.uids if command_.uid else result.numbers
     if returns is None:
         modseq = max(result.modseqs) if with_modseq and result.modseqs else None
         session.write(response.search(numbers, modseq))

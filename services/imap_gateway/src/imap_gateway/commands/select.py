@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from mailboat_store_client.types import SEEN
 from mailboat_wire.imap import types as t
 
 from ..features import enable_condstore
@@ -53,15 +52,7 @@ def _describe(selected: Selected, view: View) -> bytes:
         b"* OK [UIDNEXT %d] Predicted next UID\r\n" % view.uid_next,
         b"* OK [HIGHESTMODSEQ %d] Highest\r\n" % view.sync,
     ]
-    unseen = first_unseen(view)
+    unseen = view.first_unseen()
     if unseen is not None:
-        lines.insert(2, b"* OK [UNSEEN %d] First unseen\r\n" % unseen)
+        lines.insert(2, b"* OK [UNSEEN %d] First unseen\r\n" % (unseen + 1))
     return b"".join(lines)
-
-
-def first_unseen(view: View) -> int | None:
-    """The number of the first message without \\Seen."""
-    for row, word in enumerate(view.flags[0]):
-        if not word & SEEN:
-            return row + 1
-    return None

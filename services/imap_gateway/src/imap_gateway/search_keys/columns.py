@@ -8,6 +8,7 @@ from bisect import bisect_left, bisect_right
 
 from mailboat_wire.imap import types as t
 
+from ..flagbits import rows_with
 from .base import Key, Mask, Search, of_columns
 from .texts import sent
 
@@ -22,9 +23,7 @@ def _flag(search: Search, key: t.SearchFlag) -> Mask:
     bit = search.rows.flag_table.bit(key.flag.decode("ascii"))
     if bit is None or bit[0] >= len(search.rows.flags):
         return (b"\0" if key.present else b"\1") * len(search.rows)
-    column = search.rows.flags[bit[0]]
-    known = {word: bool(word & bit[1]) is key.present for word in set(column)}
-    return bytes([known[word] for word in column])
+    return rows_with(search.rows.flags[bit[0]], bit[1], present=key.present)
 
 
 def _recent(search: Search, _key: t.SearchRecent) -> Mask:
