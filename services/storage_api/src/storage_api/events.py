@@ -1,16 +1,21 @@
 """Tells the gateways what was committed: `MailboxChanged`, straight after the commit, without confirms.
 
-Rule: the commit path never waits for news and never fails because of it. Lost news costs latency: gateways poll.
+Rules: the commit path never waits for news and never fails because of it. Lost news costs latency: gateways poll. While
+RabbitMQ is away the newest news of each mailbox is kept, for a bounded number of them, and said when it is back: a
+gateway may be connected again seconds before we are.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 
 from mailboat_common import metrics
 from mailboat_common.bus import Bus, Topology
 from mailboat_store_client.events import EXCHANGE, encode, routing_key
-from mailboat_store_client.types import MailboxChanged
+from mailboat_store_client.types import MailboxChanged, MailboxId
+
+KEPT = 10_000
 
 _published = metrics.counter("mailbox_news_total", "News of mailboxes by whether RabbitMQ took it", ("result",))
 _sent, _lost = _published.labels("sent"), _published.labels("lost")
@@ -22,9 +27,35 @@ class EventPublisher:
     def __init__(self, bus: Bus) -> None:
         bus.declare_topology(Topology(exchanges=(EXCHANGE,)))
         self._bus = bus
+        self._kept: dict[MailboxId, MailboxChanged] = {}
+        self._saying: asyncio.Task[None] | None = None
 
     def committed(self, changes: Iterable[MailboxChanged]) -> None:
         """Publishes one piece of news for each mailbox touched by a commit."""
         for news in changes:
-            sent = self._bus.publish(EXCHANGE.name, routing_key(news.account_id), encode(news))
-            (_sent if sent else _lost).inc()
+            if self._publish(news):
+                continue
+            if len(self._kept) < KEPT or news.mailbox_id in self._kept:
+                self._kept[news.mailbox_id] = news
+            else:
+                _lost.inc()
+        if self._kept and self._saying is None:
+            self._saying = asyncio.get_running_loop().create_task(self._say_kept())
+
+    def _publish(self, news: MailboxChanged) -> bool:
+        sent = self._bus.publish(EXCHANGE.name, routing_key(news.account_id), encode(news))
+        if sent:
+            _sent.inc()
+        return sent
+
+    async def _say_kept(self) -> None:
+        try:
+            while self._kept:
+                await self._bus.wait_connected()
+                mailbox_id, news = next(iter(self._kept.items()))
+                if self._publish(news):
+                    del self._kept[mailbox_id]
+                else:
+                    await asyncio.sleep(0.1)  # its buffer is full: RabbitMQ is stuck
+        finally:
+            self._saying = None

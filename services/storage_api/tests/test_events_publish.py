@@ -1,0 +1,55 @@
+"""News after a commit: said at once, kept while RabbitMQ is away, the newest of each mailbox only."""
+
+from __future__ import annotations
+
+import asyncio
+
+from mailboat_common.bus import Topology
+from mailboat_store_client.events import decode
+from mailboat_store_client.types import AccountId, MailboxChanged, MailboxId
+from storage_api.events import EventPublisher
+
+
+class Broker:
+    """The part of `Bus` that a publisher uses; `up` is RabbitMQ's state."""
+
+    def __init__(self) -> None:
+        self.up = asyncio.Event()
+        self.said: list[MailboxChanged] = []
+
+    def declare_topology(self, topology: Topology) -> None:
+        assert [exchange.name for exchange in topology.exchanges] == ["mailboat.events"]
+
+    async def wait_connected(self) -> None:
+        await self.up.wait()
+
+    def publish(self, _exchange: str, _key: str, body: bytes) -> bool:
+        if self.up.is_set():
+            self.said.append(decode(body))
+        return self.up.is_set()
+
+
+def news(mailbox: int, modseq: int) -> MailboxChanged:
+    return MailboxChanged(AccountId(bytes(16)), MailboxId(bytes([mailbox]) * 16), modseq, 1)
+
+
+async def test_news_is_said_at_once_while_rabbitmq_is_there() -> None:
+    broker = Broker()
+    broker.up.set()
+    EventPublisher(broker).committed([news(1, 5), news(2, 9)])  # type: ignore[arg-type]
+    assert [(n.mailbox_id[0], n.modseq) for n in broker.said] == [(1, 5), (2, 9)]
+
+
+async def test_the_newest_news_of_each_mailbox_is_said_when_rabbitmq_is_back() -> None:
+    broker = Broker()
+    publisher = EventPublisher(broker)  # type: ignore[arg-type]
+    for modseq in range(5):
+        publisher.committed([news(1, modseq), news(2, modseq + 10)])
+    assert broker.said == []
+    broker.up.set()
+    async with asyncio.timeout(5):
+        while len(broker.said) < 2:
+            await asyncio.sleep(0)
+    assert [(n.mailbox_id[0], n.modseq) for n in broker.said] == [(1, 4), (2, 14)]
+    publisher.committed([news(3, 1)])
+    assert broker.said[-1].mailbox_id[0] == 3
