@@ -20,6 +20,6 @@ def encode(position: str) -> str:
 def decode(cursor: str) -> str:
     """The position of a cursor; "" is the beginning. Refused INVALID."""
     try:
-        return base64.urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)).decode()
+        return base64.b64decode(cursor.encode() + b"=" * (-len(cursor) % 4), b"-_", validate=True).decode()
     except ValueError:
         raise Refused(RefusedCode.INVALID, "Not a cursor of ours") from None

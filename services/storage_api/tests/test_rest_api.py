@@ -1,0 +1,340 @@
+"""The REST API on a real mongod: what operators do, who may, and what every error looks like."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import bcrypt
+import httpx
+import pytest
+from mailboat_common.ids import encode_id, trace_id, uuid7
+from mailboat_store_client.types import AppendMessage
+from storage_api.assembly import Api, Core, now_ms
+from storage_api.db.driver import Database
+from storage_api.db.migrations import migrate
+from storage_api.directory.schema import STEPS
+from storage_api.rest import app as rest_app
+from storage_api.rest import problems
+from storage_api.settings import Settings
+from storage_api.store.hooks import TraceEvent
+
+from tests.support.mongod import Mongod
+
+PASSWORD = "correct horse"
+BCRYPT = "{BCRYPT}" + bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+BOOTSTRAP = "the-first-token-0123456789"
+_numbers = itertools.count(1)
+
+
+class World:
+    """The REST application with a platform token, and a domain of its own."""
+
+    def __init__(self, core: Core, api: Api) -> None:
+        self.core, self.api = core, api
+        self.domain = f"r{next(_numbers)}.{uuid7().hex()}.test"
+        transport = httpx.ASGITransport(api.rest, raise_app_exceptions=False)
+        self.http = httpx.AsyncClient(transport=transport, base_url="http://api")
+        self.token = BOOTSTRAP
+
+    def at(self, local: str) -> str:
+        return f"{local}@{self.domain}"
+
+    async def call(
+        self, method: str, path: str, body: Any = None, *, token: str | None = None, **query: Any
+    ) -> tuple[int, Any]:
+        headers = {"authorization": f"Bearer {self.token if token is None else token}"}
+        answer = await self.http.request(method, "/v1" + path, json=body, headers=headers, params=query)
+        if answer.status_code >= 400:
+            assert answer.headers["content-type"] == problems.MEDIA_TYPE
+            problem = answer.json()
+            assert problem["status"] == answer.status_code
+            assert {"type", "title"} <= problem.keys()
+        return answer.status_code, answer.json() if answer.content else None
+
+    async def scoped(self, *scopes: str) -> str:
+        status, made = await self.call("POST", "/tokens", {"name": "t", "scopes": list(scopes)})
+        assert status == 201
+        return made["token"]
+
+    async def audited(self, action: str) -> list[dict[str, Any]]:
+        return await self.core.db["audit_log"].find({"action": action}, sort=[("_id", 1)])
+
+
+@pytest.fixture
+async def world(mongod: Mongod, db: Database, tmp_path) -> AsyncIterator[World]:
+    await migrate(db, STEPS)
+    tokens = tmp_path / "tokens.json"
+    tokens.write_text('{"imap_gateway": ["0123456789abcdef"]}')
+    uri = mongod.uri.replace("/?", f"/{db.name}?")
+    core = Core(Settings(mongodb_uri=uri, internal_token_file=tokens))
+    api = Api(core)
+    await api.tokens.bootstrap(BOOTSTRAP)
+    made = World(core, api)
+    assert (await made.call("POST", "/domains", {"name": made.domain}))[0] == 201
+    yield made
+    await made.http.aclose()
+    await api.close()
+    await core.mongo.close()
+
+
+async def add(world: World, local: str, **more: Any) -> dict[str, Any]:
+    body = {"address": world.at(local), "password_hash": BCRYPT, **more}
+    status, account = await world.call("POST", "/accounts", body)
+    assert status == 201
+    return account
+
+
+async def test_domains(world: World) -> None:
+    path = f"/domains/{world.domain}"
+    status, domain = await world.call("GET", path)
+    assert (status, domain["name"], domain["admin"]) == (200, world.domain, None)
+    assert (await world.call("POST", "/domains", {"name": world.domain}))[0] == 409
+    assert (await world.call("POST", "/domains", {"name": "no domain"}))[0] == 400
+    await add(world, "alice")
+    await add(world, "bob")
+    status, domain = await world.call("PATCH", path, {"admin": world.at("bob")})
+    assert (status, domain["admin"]) == (200, world.at("bob"))
+    assert (await world.call("DELETE", path))[0] == 409
+    for local in ("alice", "bob"):
+        assert (await world.call("DELETE", f"/accounts/{world.at(local)}"))[0] == 204
+    assert (await world.call("DELETE", path))[0] == 204
+    assert (await world.call("GET", path))[0] == 404
+
+
+async def test_accounts(world: World) -> None:
+    made = await add(world, "Alice", quota_bytes=5000)
+    shown = {key: made[key] for key in ("address", "quota_bytes", "used_bytes", "messages", "disabled")}
+    assert shown == {
+        "address": world.at("alice"),
+        "quota_bytes": 5000,
+        "used_bytes": 0,
+        "messages": 0,
+        "disabled": False,
+    }
+    path = f"/accounts/{world.at('alice')}"
+    assert await world.call("GET", path) == (200, made)
+    status, changed = await world.call("PATCH", path, {"disabled": True, "quota_bytes": 0})
+    assert (status, changed["disabled"], changed["quota_bytes"]) == (200, True, 0)
+    assert (await world.call("PATCH", path, {"password": "short"}))[0] == 400
+    assert (await world.call("PATCH", path, {"password": "long enough"}))[0] == 200
+    assert (await world.call("POST", "/accounts", {"address": world.at("alice"), "password_hash": BCRYPT}))[0] == 409
+    assert (await world.call("POST", "/accounts", {"address": "a@nowhere.test", "password": PASSWORD}))[0] == 404
+    assert (await world.call("POST", "/accounts", {"address": world.at("x")}))[0] == 400
+    assert (await world.call("DELETE", path))[0] == 204
+    assert (await world.call("GET", path))[0] == 404
+    actions = [entry for entry in await world.audited("account.change") if entry["target"] == world.at("alice")]
+    assert [entry["details"] for entry in actions] == [{"disabled": True, "quota_bytes": 0}, {"secret_changed": True}]
+    assert actions[0]["actor"] == {"id": "bootstrap", "name": "bootstrap"}
+
+
+async def test_lists_go_page_by_page(world: World) -> None:
+    for number in range(5):
+        await add(world, f"a{number}")
+    seen, query = [], {"domain": world.domain, "limit": 2}
+    while True:
+        status, page = await world.call("GET", "/accounts", **query)
+        assert status == 200
+        seen += [item["address"] for item in page["items"]]
+        if page["next"] is None:
+            break
+        query["cursor"] = page["next"]
+    assert seen == [world.at(f"a{number}") for number in range(5)]
+    for bad in ({"limit": 0}, {"limit": 1001}, {"limit": "x"}):
+        assert (await world.call("GET", "/accounts", **bad))[0] == 422
+    assert (await world.call("GET", "/accounts", cursor="\u00e9"))[0] == 400
+    assert (await world.call("GET", "/domains", limit=1))[1]["next"] is not None or world.domain
+    assert [item["id"] for item in (await world.call("GET", "/tokens", limit=1000))[1]["items"]].count("bootstrap") == 1
+
+
+async def test_a_batch_is_idempotent_and_judges_rows_one_by_one(world: World) -> None:
+    rows = [
+        {"address": world.at("a"), "password_hash": BCRYPT, "quota_bytes": 100},
+        {"address": world.at("b"), "password": PASSWORD},
+        {"address": world.at("c"), "password": "short"},
+        {"address": "not an address", "password": PASSWORD},
+        {"address": world.at("d")},
+        {"address": "e@nowhere.test", "password": PASSWORD},
+    ]
+
+    async def put() -> list[str]:
+        status, answer = await world.call("POST", "/accounts:batch", {"accounts": rows})
+        assert status == 200
+        assert [result["address"] for result in answer["results"]] == [row["address"] for row in rows]
+        assert all((result["error"] is not None) == (result["result"] == "error") for result in answer["results"])
+        return [result["result"] for result in answer["results"]]
+
+    assert await put() == ["created", "created", "error", "error", "error", "error"]
+    assert await put() == ["unchanged", "unchanged", "error", "error", "error", "error"]
+    rows[0]["quota_bytes"] = 200
+    rows[1]["password"] = "another horse"
+    assert (await put())[:2] == ["updated", "updated"]
+    too_many = {"accounts": [rows[0]] * 501}
+    assert (await world.call("POST", "/accounts:batch", too_many))[0] == 422
+
+
+async def test_tokens_and_scopes(world: World) -> None:
+    await add(world, "alice")
+    assert (await world.call("POST", "/tokens", {"name": "x", "scopes": ["everything"]}))[0] == 400
+    assert (await world.call("POST", "/tokens", {"name": "x", "scopes": []}))[0] == 422
+    mine = await world.scoped(f"domain:{world.domain.upper()}")
+    for method, path, body, status in (
+        ("GET", f"/accounts/{world.at('alice')}", None, 200),
+        ("POST", "/accounts", {"address": world.at("new"), "password_hash": BCRYPT}, 201),
+        ("GET", "/accounts", None, 403),
+        ("GET", "/accounts/x@elsewhere.test", None, 403),
+        ("GET", "/accounts/nonsense", None, 403),
+        ("POST", "/accounts", {"address": "x@elsewhere.test", "password_hash": BCRYPT}, 403),
+        ("POST", "/domains", {"name": "x.test"}, 403),
+        ("GET", "/tokens", None, 403),
+        ("POST", "/tokens", {"name": "x", "scopes": ["platform"]}, 403),
+        ("GET", f"/trace/{trace_id()}", None, 403),
+        ("POST", "/audit", None, 403),
+    ):
+        assert (await world.call(method, path, body, token=mine))[0] == status, (method, path)
+    assert (await world.call("GET", "/accounts", token=mine, domain=world.domain))[0] == 200
+    assert (await world.call("GET", "/accounts", token=mine, domain="elsewhere.test"))[0] == 403
+    row = {"address": "x@elsewhere.test", "password_hash": BCRYPT}
+    status, answer = await world.call("POST", "/accounts:batch", {"accounts": [row]}, token=mine)
+    assert (status, answer["results"][0]["result"]) == (200, "error")
+
+    _, tokens = await world.call("GET", "/tokens", limit=1000)
+    (token_id,) = [item["id"] for item in tokens["items"] if item["scopes"] == [f"domain:{world.domain}"]]
+    assert mine not in json.dumps(tokens)
+    stored = await world.core.db["tokens"].find_one({"_id": token_id})
+    assert mine.encode() not in stored["hash"]
+    assert (await world.call("DELETE", f"/tokens/{token_id}"))[0] == 204
+    assert (await world.call("DELETE", f"/tokens/{token_id}"))[0] == 404
+    assert (await world.call("GET", f"/accounts/{world.at('alice')}", token=mine))[0] == 401
+
+
+async def test_the_bootstrap_token_is_applied_again_and_changes_with_its_file(world: World) -> None:
+    await world.api.tokens.bootstrap(BOOTSTRAP)
+    assert (await world.call("GET", "/domains"))[0] == 200
+    await world.api.tokens.bootstrap("the-second-token-0123456789")
+    fresh = Api(world.core)
+    assert await fresh.tokens.identify(BOOTSTRAP) is None
+    assert (await fresh.tokens.identify("the-second-token-0123456789")).platform
+    await fresh.close()
+    await world.api.tokens.bootstrap(BOOTSTRAP)
+    with pytest.raises(ValueError, match="shorter"):
+        await world.api.tokens.bootstrap("short")
+
+
+async def test_a_raw_message_needs_its_own_scope_and_is_audited(world: World) -> None:
+    account = await add(world, "alice")
+    account_id = (await world.core.db["accounts"].find_one({"address": world.at("alice")}))["_id"]
+    assert account["id"] == encode_id(account_id)
+    content = b"Subject: x\r\n\r\n" + b"0123456789\r\n" * 20_000
+    result = await world.core.mongo.write.append(account_id, "INBOX", [AppendMessage(content)], key=uuid7())
+    message = f"{encode_id(result.delta.mailbox_id)}.{result.uids[0]}"
+    path = f"/v1/messages/{message}/raw"
+    reader = await world.scoped(f"domain:{world.domain}", "read-mail")
+    headers = {"authorization": f"Bearer {reader}"}
+    answer = await world.http.get(path, params={"account": world.at("alice")}, headers=headers)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "message/rfc822")
+    assert answer.content == content
+    (entry,) = [e for e in await world.audited("message.read") if e["target"] == world.at("alice")]
+    assert entry["details"] == {"message": message}
+    without = await world.scoped(f"domain:{world.domain}")
+    alien = await world.scoped("domain:elsewhere.test", "read-mail")
+    for token, account_text, which, status in (
+        (without, world.at("alice"), message, 403),
+        (alien, world.at("alice"), message, 403),
+        (reader, world.at("alice"), message + "1", 404),
+        (reader, world.at("alice"), "nonsense", 404),
+        (reader, world.at("alice"), f"{trace_id()}.1", 404),
+        (reader, world.at("bob"), message, 404),
+    ):
+        query = {"account": account_text}
+        assert (await world.call("GET", f"/messages/{which}/raw", token=token, **query))[0] == status
+    assert (await world.call("GET", f"/messages/{message}/raw"))[0] == 422
+
+
+async def test_a_trace_tells_the_journey(world: World) -> None:
+    await add(world, "alice")
+    account = await world.core.db["accounts"].find_one({"address": world.at("alice")})
+    trace, at = trace_id(), now_ms()
+    world.core.trace.record(
+        [
+            TraceEvent(trace, at + 1, "filed", account["_id"], account["inbox"], 7),
+            TraceEvent(trace, at, "accepted", details={"client": "192.0.2.1", "recipients": 1}),
+        ]
+    )
+    await world.core.trace.flush()
+    status = 0
+    async with asyncio.timeout(5):  # written with w=1, read with majority
+        while status != 200:
+            status, found = await world.call("GET", f"/trace/{trace.upper()}")
+    accepted, filed = found["events"]
+    assert (accepted["kind"], accepted["details"]) == ("accepted", {"client": "192.0.2.1", "recipients": 1})
+    assert (filed["kind"], filed["account"], filed["mailbox"]) == ("filed", world.at("alice"), "INBOX")
+    assert filed["message"] == f"{encode_id(account['inbox'])}.7"
+    assert (await world.call("GET", f"/trace/{trace_id()}"))[0] == 404
+
+
+async def test_the_audit_streams_lines_and_ends_with_a_summary(world: World) -> None:
+    await add(world, "alice")
+    headers = {"authorization": f"Bearer {BOOTSTRAP}"}
+    answer = await world.http.post("/v1/audit", headers=headers, params={"deep": "true"})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/x-ndjson")
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    assert lines[-1]["summary"]["accounts"] >= 1
+
+
+async def test_every_error_is_a_problem(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (await world.call("GET", "/nothing"))[0] == 404
+    assert (await world.call("PUT", "/domains"))[0] == 405
+    for token in ("", "nonsense", BOOTSTRAP + "x"):
+        assert (await world.call("GET", "/domains", token=token))[0] == 401
+    answer = await world.http.get("/v1/domains")
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+    for body in (None, [], {}, {"name": 5}, {"name": ""}, {"name": "x.test", "more": 1}):
+        status, problem = await world.call("POST", "/domains", body)
+        assert status == 422
+        assert problem["errors"]
+    secret = {"address": world.at("x"), "password": PASSWORD, "password_hash": BCRYPT}
+    status, problem = await world.call("POST", "/accounts", secret)
+    assert status == 422
+    assert PASSWORD not in json.dumps(problem)
+
+    async def fail(*_: Any) -> None:
+        raise KeyError("the secret cause")
+
+    monkeypatch.setattr(world.api.tokens, "page", fail)
+    status, problem = await world.call("GET", "/tokens")
+    assert (status, problem) == (500, {"type": "about:blank", "title": "Internal Server Error", "status": 500})
+
+
+async def test_a_request_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rest_app, "MAX_REQUEST", 1000)
+    status, _ = await world.call("POST", "/domains", {"name": "x" * 1000})
+    assert status == 413
+    headers = {"authorization": f"Bearer {BOOTSTRAP}", "content-type": "application/json"}
+
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b" " * 100
+
+    answer = await world.http.post("/v1/domains", content=endless(), headers=headers)
+    assert answer.status_code >= 400
+
+
+async def test_the_description_is_served(world: World) -> None:
+    answer = await world.http.get("/v1/openapi.json")
+    paths = answer.json()["paths"]
+    assert set(paths) == {
+        "/v1/domains",
+        "/v1/domains/{name}",
+        "/v1/accounts",
+        "/v1/accounts:batch",
+        "/v1/accounts/{address}",
+        "/v1/tokens",
+        "/v1/tokens/{token_id}",
+        "/v1/messages/{message}/raw",
+        "/v1/trace/{trace_id}",
+        "/v1/audit",
+    }
