@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import pytest
 from mailboat_common.errors import Internal, Refused, RefusedCode
@@ -14,7 +14,7 @@ from mailboat_mime import Part, bodystructure, envelope, scan
 from mailboat_store_client.types import AccountId, BodyField, BodyId
 from storage_api.db import schema
 from storage_api.db.driver import Database
-from storage_api.store.blobs import CHUNK, Blobs
+from storage_api.store.blobs import CHUNK, BlobHead, Blobs
 from storage_api.store.bodies import Bodies, PreparedBody
 from storage_api.store.bodies_render import Source, segments_of
 from storage_api.store.dictionaries.corpus import messages
@@ -254,6 +254,25 @@ async def test_a_body_collected_while_it_is_read_is_gone_and_not_damaged(own_db:
     with pytest.raises(Refused) as refused:
         _ = [piece async for piece in reader]
     assert refused.value.code is RefusedCode.NOT_FOUND
+
+
+async def test_a_body_collected_between_the_queries_of_contents_is_gone(
+    own_db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bodies, owner = Bodies(own_db), account()
+    ids = [await insert(own_db, await bodies.prepare(owner, b"\r\n%d" % n * 50_000)) for n in range(3)]
+    heads = bodies.blobs.heads
+
+    async def collected_then_heads(digests: Sequence[bytes]) -> Mapping[bytes, BlobHead]:
+        (body,) = await own_db[schema.BODIES].find({"_id": ids[1]})
+        await own_db[schema.BODIES].delete_one({"_id": ids[1]})
+        await own_db[schema.BLOBS].delete_one({"_id": body["blobs"][0]})
+        monkeypatch.setattr(bodies.blobs, "heads", heads)
+        return await heads(digests)
+
+    monkeypatch.setattr(bodies.blobs, "heads", collected_then_heads)
+    first, second, third = await bodies.contents(owner, ids, 1 << 30)
+    assert (first is None, second, third is None) == (False, None, False)
 
 
 async def test_blob_ranges(own_db: Database) -> None:

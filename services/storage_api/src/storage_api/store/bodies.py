@@ -39,7 +39,7 @@ _FIELD_NAMES = {
     BodyField.BODY: "body",
     BodyField.PREVIEW: "preview",
 }
-_CONTENT_FIELDS = {"size": 1, "header_size": 1, "dict": 1, "header": 1, "text": 1, "segments": 1, "blobs": 1}
+_CONTENT_FIELDS = {"a": 1, "size": 1, "header_size": 1, "dict": 1, "header": 1, "text": 1, "segments": 1, "blobs": 1}
 
 
 @dataclass(frozen=True, slots=True)

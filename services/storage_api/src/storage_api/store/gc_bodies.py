@@ -154,7 +154,9 @@ def _living(ids: bytes, word0: bytes) -> bytes:
 
 
 async def _tombstones(db: Database, account_id: AccountId, session: Session) -> AsyncIterator[Document]:
-    async for document in db[schema.VANISHED].iterate({"a": account_id}, {"at": 1, "b": 1}, session=session):
+    """Tombstones of removals; those of moves restore nothing, their bodies are named where they went."""
+    query = {"a": account_id, "reason": {"$ne": "move"}}
+    async for document in db[schema.VANISHED].iterate(query, {"at": 1, "b": 1}, session=session):
         yield document
 
 

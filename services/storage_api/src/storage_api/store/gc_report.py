@@ -7,6 +7,9 @@ from dataclasses import dataclass, fields
 HOUR = 3_600_000
 DAY = 24 * HOUR
 
+RESTORABLE = 14 * DAY
+"""How long what was removed can be brought back; undelete never reaches further, since the bodies may be gone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Retention:
@@ -18,7 +21,7 @@ class Retention:
     `resweep`: an account is looked at at most that often while only tombstones are waiting.
     """
 
-    restorable: int = 14 * DAY
+    restorable: int = RESTORABLE
     grace: int = DAY
     vanished: int = 90 * DAY
     resweep: int = 6 * HOUR

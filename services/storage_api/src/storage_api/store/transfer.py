@@ -17,6 +17,7 @@ from ..db import schema
 from ..db.driver import Document, UpdateOne
 from . import edit
 from . import rows as columns_of
+from .gc_report import RESTORABLE
 from .mutation import Mutation, blind_delta, delta_of
 from .state import AccountState, MailboxState
 from .workspace import Needs, Workspace, pages_of
@@ -141,7 +142,7 @@ class Undelete(Mutation[CopyResult]):
     """Bring removed messages back from their tombstones, as new messages of `target`.
 
     `tombstones` are the `_id`s of the mailbox's `vanished` documents that may hold the UIDs. What was restored before,
-    or moved elsewhere, isn't restored again. Refused OVER_QUOTA, LIMIT, NO_MAILBOX.
+    moved elsewhere or removed too long ago, isn't restored. Refused OVER_QUOTA, LIMIT, NO_MAILBOX.
     """
 
     kind = "undelete"
@@ -197,6 +198,8 @@ class Undelete(Mutation[CopyResult]):
         document = ws.document(schema.VANISHED, document_id)
         if document is None or document["a"] != self.account_id or document["reason"] == "move":
             return columns_of.empty()
+        if document["at"] <= ws.now - RESTORABLE:
+            return columns_of.empty()  # its bodies may be collected already
         before = document.get("restored", b"")
         restored = set(unpack(U32, before))
         uids = unpack(U32, document["u"])
