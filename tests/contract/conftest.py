@@ -1,29 +1,69 @@
-"""The implementations that must pass the contract; each test runs on every one of them."""
+"""The implementations that must pass the contract; each test runs on every one of them.
+
+memory        the fake
+pymongo       the store on a real mongod, default driver
+motor         the same on the other driver
+http          the same behind storage_api's internal calls, through the client library, with each caller's own rights
+"""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import pytest
+from mailboat_common.asgi import AsgiServer
+from mailboat_common.config import SecretFile
+from mailboat_common.sockets import listening_socket
+from mailboat_store_client.http import HttpStore
 from mailboat_store_client.memory import MemoryStore
-from mailboat_store_client.types import AccountId
+from mailboat_store_client.ports import Delivery, Directory, MailboxRead, MailboxWrite
+from mailboat_store_client.types import AccountId, MailboxChanged
+from storage_api.assembly import ApiStore
+from storage_api.db.driver import connect
+from storage_api.db.migrations import migrate
+from storage_api.directory.accounts import Accounts, Secret
+from storage_api.directory.authenticate import Authenticator
+from storage_api.directory.domains import Domains
+from storage_api.directory.passwords import PasswordPool
+from storage_api.directory.resolve import MongoDirectory
+from storage_api.directory.schema import STEPS
+from storage_api.internal.app import InternalApp
+from storage_api.internal.callers import Callers
+from storage_api.store.hooks import Hooks
+from storage_api.store.mongo import MongoStore
 
 from tests.support.contract import World
-from tests.support.internal import over_http
+from tests.support.mongod import Mongod, mongod
 
+__all__ = ["mongod"]
+
+DOMAIN = "example.test"
 PASSWORD = "correct horse battery"
+_DATABASE = f"contract_{uuid.uuid4().hex[:12]}"
 _numbers = itertools.count(1)
 
 
-async def memory_world() -> AsyncIterator[World]:
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@asynccontextmanager
+async def memory_world(_mongod: Callable[[], Mongod], _tmp: Path) -> AsyncIterator[World]:
     store = MemoryStore()
-    events: asyncio.Queue = asyncio.Queue()
+    events: asyncio.Queue[MailboxChanged] = asyncio.Queue()
     store.subscribe(events.put_nowait)
 
     async def make_account(quota: int) -> tuple[AccountId, str]:
-        address = f"user{next(_numbers)}@example.test"
+        address = f"user{next(_numbers)}@{DOMAIN}"
         return store.add_account(address, PASSWORD, quota), address
 
     async def usage_of(account_id: AccountId) -> int:
@@ -32,20 +72,113 @@ async def memory_world() -> AsyncIterator[World]:
     yield World(store, events, make_account, usage_of, PASSWORD)
 
 
-async def http_world() -> AsyncIterator[World]:
-    async for made in memory_world():
-        async with over_http(made.store) as client:
-            made.store = client
-            yield made
+@asynccontextmanager
+async def mongo_world(server: Mongod, driver: str) -> AsyncIterator[World]:
+    db = connect(server.uri, app="contract", database=_DATABASE, driver=driver)
+    await migrate(db, STEPS)
+    events: asyncio.Queue[MailboxChanged] = asyncio.Queue()
+
+    def committed(news: list[MailboxChanged]) -> None:
+        for one in news:
+            events.put_nowait(one)
+
+    mongo = MongoStore(db, Hooks(on_commit=committed, on_trace=lambda _events: None))
+    passwords = PasswordPool()
+    authenticator = Authenticator(db, passwords, now_ms)
+    directory = MongoDirectory(db, authenticator, now_ms)
+    accounts = Accounts(
+        db, passwords, authenticator.verified, now_ms, changed=directory.forget, publish=lambda _news: None
+    )
+    if not await db["domains"].count({}):
+        await Domains(db, now_ms, directory.forget).add(DOMAIN)
+    hashed = await passwords.hash(PASSWORD)
+
+    async def make_account(quota: int) -> tuple[AccountId, str]:
+        account = await accounts.create(f"user{uuid.uuid4().hex[:8]}@{DOMAIN}", Secret(password_hash=hashed), quota)
+        return account.account_id, account.address
+
+    async def usage_of(account_id: AccountId) -> int:
+        document = await db["accounts"].find_one({"_id": account_id})
+        assert document is not None
+        return int(document["usage"]["bytes"])
+
+    store = ApiStore(mongo, directory)
+    yield World(store, events, make_account, usage_of, PASSWORD)
+    await mongo.close()
+    passwords.close()
 
 
-WORLDS = {"memory": memory_world, "http": http_world}
+@asynccontextmanager
+async def pymongo_world(server: Callable[[], Mongod], _tmp: Path) -> AsyncIterator[World]:
+    async with mongo_world(server(), "pymongo") as world:
+        yield world
 
 
-@pytest.fixture(params=sorted(WORLDS))
-async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+@asynccontextmanager
+async def motor_world(server: Callable[[], Mongod], _tmp: Path) -> AsyncIterator[World]:
+    async with mongo_world(server(), "motor") as world:
+        yield world
+
+
+@dataclass(frozen=True, slots=True)
+class Callers4:
+    """The ports as the services have them: each from the client of one that may use it."""
+
+    directory: Directory
+    read: MailboxRead
+    write: MailboxWrite
+    delivery: Delivery
+    clients: tuple[HttpStore, ...]
+
+    async def ready(self) -> bool:
+        return all([await client.ready() for client in self.clients])
+
+    async def close(self) -> None:
+        for client in self.clients:
+            await client.close()
+
+
+class WithLease:
+    """The IMAP gateway's mutations, with the maildrop lease as the POP3 gateway asks for it."""
+
+    def __init__(self, imap: MailboxWrite, pop3: MailboxWrite) -> None:
+        self._imap, self._pop3 = imap, pop3
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._pop3 if name.endswith("_maildrop") else self._imap, name)
+
+
+@asynccontextmanager
+async def http_world(server: Callable[[], Mongod], tmp: Path) -> AsyncIterator[World]:
+    callers = ("smtp_ingress", "imap_gateway", "pop3_gateway")
+    tokens = {caller: uuid.uuid4().hex for caller in callers}
+    (tmp / "tokens.json").write_text(json.dumps({caller: [token] for caller, token in tokens.items()}))
+    async with mongo_world(server(), "pymongo") as world:
+        app = InternalApp(world.store, Callers(SecretFile(tmp / "tokens.json")), ready=lambda: True)
+        asgi = AsgiServer(app, listening_socket("127.0.0.1", 0, "test"))
+        await asgi.start()
+        clients = {c: HttpStore([f"http://127.0.0.1:{asgi.port}"], partial(tokens.__getitem__, c)) for c in callers}
+        for client in clients.values():
+            await client.start()
+        smtp, imap, pop3 = (clients[c] for c in callers)
+        lease = WithLease(imap.write, pop3.write)
+        store = Callers4(smtp.directory, imap.read, lease, smtp.delivery, tuple(clients.values()))  # type: ignore[arg-type]
+        yield World(store, world.events, world.make_account, world.usage_of, world.password)
+        await store.close()
+        await asgi.stop(asyncio.get_running_loop().time() + 1)
+
+
+WORLDS = {"memory": memory_world, "pymongo": pymongo_world, "motor": motor_world, "http": http_world}
+
+
+@pytest.fixture(params=WORLDS)
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     """One store under test with a fresh account."""
-    async for made in WORLDS[request.param]():
+
+    def server() -> Mongod:
+        found: Mongod = request.getfixturevalue("mongod")
+        return found
+
+    async with WORLDS[request.param](server, tmp_path) as made:
         made.account, made.address = await made.make_account(0)
         yield made
-        await made.store.close()

@@ -171,7 +171,7 @@ async def test_bodies_of_another_account_are_not_there(db: Database) -> None:
     assert await bodies.contents(other, [body_id], 1000) == [None]
     with pytest.raises(Refused) as refused:
         await anext(bodies.read(other, body_id))
-    assert refused.value.code is RefusedCode.NOT_FOUND
+    assert refused.value.code is RefusedCode.NO_MESSAGE
 
 
 async def test_one_attachment_to_many_is_stored_once(own_db: Database) -> None:
@@ -253,7 +253,7 @@ async def test_a_body_collected_while_it_is_read_is_gone_and_not_damaged(own_db:
     await own_db[schema.BLOB_CHUNKS].delete_many({})
     with pytest.raises(Refused) as refused:
         _ = [piece async for piece in reader]
-    assert refused.value.code is RefusedCode.NOT_FOUND
+    assert refused.value.code is RefusedCode.NO_MESSAGE
 
 
 async def test_a_body_collected_between_the_queries_of_contents_is_gone(

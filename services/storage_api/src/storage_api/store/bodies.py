@@ -117,7 +117,7 @@ class Bodies:
     ) -> AsyncIterator[bytes]:
         """Octets [offset, offset + length) of a message, cut at its end, in pieces of up to 64 KB.
 
-        Refused NOT_FOUND if it is gone, also while it is read; Internal if it is damaged.
+        Refused NO_MESSAGE if it is gone, also while it is read; Internal if it is damaged.
         """
         document = await self._document(account_id, body_id)
         end = document["size"] if length is None else min(document["size"], offset + length)
@@ -153,7 +153,7 @@ class Bodies:
     async def _document(self, account_id: AccountId, body_id: BodyId) -> Document:
         document = await self._bodies.find_one({"_id": body_id, "a": account_id}, _CONTENT_FIELDS)
         if document is None:
-            raise Refused(RefusedCode.NOT_FOUND, "The message is gone")
+            raise Refused(RefusedCode.NO_MESSAGE, "The message is gone")
         return document
 
     async def _contents(self, documents: Sequence[Document | None]) -> list[bytes | None]:
