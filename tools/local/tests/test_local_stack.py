@@ -100,11 +100,24 @@ def test_servers_listen_on_loopback_only(stack: Stack) -> None:
 def test_another_stack_on_the_same_ports_is_refused(stack: Stack, tmp_path: Path) -> None:
     other = Stack(tmp_path / "other", settings=stack.settings, only=())
     with pytest.raises(
-        StackError, match=rf"mongod-1 cannot start: its port .* by mongod \(pid {stack.pid('mongod-1')}\)"
+        StackError,
+        match=rf"mongod-1 cannot start: its port .* by mongod \(pid {stack.pid('mongod-1')}, of the stack in",
     ):
         other.up()
     assert other.down() == []
     assert stack.pid("mongod-1") is not None
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"settings": {"colour": 1}}'])
+def test_a_damaged_record_is_told_and_down_removes_it(tmp_path: Path, content: str) -> None:
+    layout = Stack(tmp_path).layout
+    layout.create()
+    layout.stack_file.write_text(content)
+    with pytest.raises(StackError, match="damaged: make down"):
+        Stack.running(tmp_path)
+    assert Stack.to_end(tmp_path).down() == []
+    assert not layout.stack_file.exists()
+    assert Stack.running(tmp_path) is None
 
 
 def test_clean_removes_the_directory(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def down(directory: Directory = DEFAULT) -> None:
     if not directory.exists():
         out.print("Nothing is running here.")
         return
-    stack = Stack.running(directory) or Stack(directory)
+    stack = Stack.to_end(directory)
     with err.status("Ending the stack ..."):
         ended = stack.down()
     out.print(f"Ended {', '.join(ended)}." if ended else "Nothing was running.")

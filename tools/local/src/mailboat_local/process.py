@@ -265,7 +265,8 @@ def port_holder(port: int) -> str | None:
         except OSError:
             continue  # another user's process, or gone meanwhile: nothing to learn from it
         if any(f"socket:[{inode}]" in links for inode in inodes):
-            return f"{_command(pid)} (pid {pid})"
+            owner = (_mark(pid) or "").rpartition("=")[0]
+            return f"{_command(pid)} (pid {pid}" + (f", of the stack in {owner})" if owner else ")")
     return "a process of another user" if inodes else "a connection or process that cannot be seen from here"
 
 

@@ -78,6 +78,14 @@ class Stack:
         recorded = _recorded(layout)
         return None if recorded is None else cls(directory, settings=StackSettings(**recorded["settings"]))
 
+    @classmethod
+    def to_end(cls, directory: Path | str = ".local") -> Stack:
+        """The stack in this directory as far as it can be told: enough to end it, also if its record is damaged."""
+        try:
+            return cls.running(directory) or cls(directory)
+        except StackError:
+            return cls(directory)
+
     @property
     def names(self) -> list[str]:
         """The processes this stack consists of, in the order they are started."""
@@ -136,21 +144,13 @@ class Stack:
             recorded = (_recorded(self.layout) or {}).get("digests", {})
             surplus = [name for name in self.processes.names() if name not in (*self.names, SUPERVISOR)]
             self._stop_in_order(surplus)
-            started = []
             digests: dict[str, str] = {}
-            for name in self.names:
-                child = self.child(name)
-                digests[name] = _digest(child)
-                if self.pid(name) is not None and recorded.get(name) not in (None, digests[name]):
-                    self.stop(name)
-                if self.pid(name) is None:
-                    if name == f"{SERVICES[0]}-1" or child.service == "rabbitmq":
-                        self.wait_ready([n for n in ("mongod-1", "epmd-1") if n in self.names], wait_seconds, progress)
-                    self.processes.start(child)
-                    started.append(name)
-            self._record(digests)
-            self.wait_ready(self.names, wait_seconds, progress)
-            self._record(digests)
+            try:
+                started = self._start_missing(recorded, digests, progress, wait_seconds)
+                self.wait_ready(self.names, wait_seconds, progress)
+            finally:  # what has been started is recorded, also if the rest could not be
+                if any(self.pid(name) for name in self.names):
+                    self._record(digests)
         return started
 
     def down(self) -> list[str]:
@@ -240,6 +240,22 @@ class Stack:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
+    def _start_missing(
+        self, recorded: Mapping[str, str], digests: dict[str, str], progress: Progress | None, wait_seconds: float
+    ) -> list[str]:
+        started = []
+        for name in self.names:
+            child = self.child(name)
+            if self.pid(name) is not None and recorded.get(name) not in (None, _digest(child)):
+                self.stop(name)
+            if self.pid(name) is None:
+                if name == f"{SERVICES[0]}-1" or child.service == "rabbitmq":
+                    self.wait_ready([n for n in ("mongod-1", "epmd-1") if n in self.names], wait_seconds, progress)
+                self.processes.start(child)
+                started.append(name)
+            digests[name] = _digest(child)
+        return started
+
     def _stop_in_order(self, names: Iterable[str]) -> None:
         present = list(names)
         for group in STOP_ORDER:
@@ -271,7 +287,7 @@ class Stack:
 
 def clean(directory: Path | str) -> None:
     """End the stack and remove everything it has kept, mail included."""
-    stack = Stack.running(directory) or Stack(directory)
+    stack = Stack.to_end(directory)
     if stack.layout.root.exists():
         stack.down()
         shutil.rmtree(stack.layout.root)
@@ -282,8 +298,9 @@ def _recorded(layout: Layout) -> dict[str, Any] | None:
         record: dict[str, Any] = json.loads(layout.stack_file.read_text())
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise StackError(f"{layout.stack_file} is damaged; run make down, which replaces it.") from error
+        StackSettings(**record["settings"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise StackError(f"{layout.stack_file} is damaged: make down ends what runs and removes it.") from error
     return record
 
 
