@@ -1,0 +1,168 @@
+"""The stack under test: accounts, armed crash points, deaths, and mailboatctl's own audit.
+
+Everything about the running platform that the judge itself must not know. Calls that change processes are synchronous
+in the runner and go through a thread, so that the load goes on meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import secrets
+import ssl
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mailboat_local.stack import Stack
+
+from tests.faults.auditor import Finding
+from tests.faults.clients import Endpoint
+from tests.faults.load import Account, Load, Mix, Sites
+
+DOMAIN = "faults.test"
+WRITABLE_SECONDS = 2.0
+CRASH_SECONDS = 30.0
+
+
+class Platform:
+    """A running stack of two replicas with the domain `faults.test`."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.tls = ssl.create_default_context(cafile=str(stack.layout.ca))
+        self._numbers = itertools.count(1)
+        self.notes: list[str] = []
+
+    # Whom and where
+
+    def setup(self) -> None:
+        """The domain of the accounts."""
+        self._rest("POST", "/v1/domains", {"name": DOMAIN})
+
+    def sites(self, pods: Sequence[int] = (1, 2)) -> Sites:
+        """The listeners of some replicas: SMTP in clear text on 25, IMAP over TLS."""
+        smtp = [Endpoint("127.0.0.1", self.stack.ports(f"smtp_ingress-{n}")["smtp"]) for n in pods]
+        imap = [Endpoint("127.0.0.1", self.stack.ports(f"imap_gateway-{n}")["imaps"], self.tls) for n in pods]
+        return Sites(tuple(smtp), tuple(imap))
+
+    async def accounts(self, count: int) -> list[Account]:
+        """New accounts that nobody has used."""
+        made = [Account(f"user{next(self._numbers)}@{DOMAIN}", secrets.token_urlsafe(12)) for _ in range(count)]
+        rows = [{"address": account.address, "password": account.password} for account in made]
+        answer = await asyncio.to_thread(self._rest, "POST", "/v1/accounts:batch", {"accounts": rows})
+        assert {row["result"] for row in answer["results"]} == {"created"}, answer
+        return made
+
+    def _rest(self, method: str, path: str, body: object) -> Any:
+        request = urllib.request.Request(
+            self.stack.api_url + path,
+            method=method,
+            data=json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {self.stack.env['MB_API_TOKEN']}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.loads(answer.read() or b"null")
+
+    # Life and death
+
+    async def restart_armed(self, name: str, point: str | None) -> int:
+        """Kill a process (if it runs) and start it with an armed crash point, or none; its pid, once it is ready."""
+        if self.stack.pid(name) is not None:
+            await asyncio.to_thread(self.stack.kill, name)
+        return await self.start(name, point)
+
+    async def start(self, name: str, point: str | None = None) -> int:
+        """Start a process that isn't running."""
+        self.stack.extra_env[name] = {"MB_CRASH_POINT": point} if point else {}
+        return await asyncio.to_thread(self.stack.start, name)
+
+    async def start_dying(self, name: str, point: str) -> float:
+        """Start a process that will die at its crash point, maybe before it is ready; when it died."""
+        self.stack.extra_env[name] = {"MB_CRASH_POINT": point}
+        pid = await asyncio.to_thread(self.stack.start, name, None)
+        return await self.death(pid)
+
+    async def kill(self, name: str) -> float:
+        """SIGKILL; when it died."""
+        await asyncio.to_thread(self.stack.kill, name)
+        return time.monotonic()
+
+    async def death(self, pid: int, seconds: float = CRASH_SECONDS) -> float:
+        """Waits until a process is gone; when that was. Raises TimeoutError."""
+        loop = asyncio.get_running_loop()
+        gone = loop.create_future()
+        descriptor = os.pidfd_open(pid)
+        loop.add_reader(descriptor, lambda: gone.done() or gone.set_result(time.monotonic()))
+        try:
+            async with asyncio.timeout(seconds):
+                died: float = await gone
+                return died
+        finally:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+
+    async def stopped(self, pid: int, seconds: float = CRASH_SECONDS) -> float:
+        """Waits until a process stands still (SIGSTOP); when that was. Raises TimeoutError."""
+        async with asyncio.timeout(seconds):
+            while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+                await asyncio.sleep(0.005)  # the kernel tells only a parent's waitpid, which the runner's is
+        return time.monotonic()
+
+    # Judgement
+
+    async def audit(self) -> tuple[int, list[dict[str, Any]], dict[str, Any]]:
+        """(exit status, findings, summary) of `mailboatctl audit --json`."""
+        command = Path(sys.executable).parent / "mailboatctl"
+        environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **self.stack.env}
+        process = await asyncio.create_subprocess_exec(
+            command, "audit", "--json", env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        out, err = await process.communicate()
+        lines = [json.loads(line) for line in out.splitlines()]
+        assert lines, f"audit exited {process.returncode} without a line: {err.decode(errors='replace')}"
+        assert process.returncode is not None
+        return process.returncode, [line for line in lines if "summary" not in line], lines[-1].get("summary", {})
+
+    async def finish(self, load: Load) -> str:
+        """End the load, judge it, ask mailboatctl too. Raises AssertionError with everything that is wrong."""
+        await load.stop()
+        findings = await load.verdict()
+        status, found, summary = await self.audit()
+        figures = f"{load.figures()}; audit: {summary}"
+        self.notes.append(figures)
+        print(figures)
+        assert not findings, report(findings)
+        assert (status, found) == (0, []), f"mailboatctl audit found {found}"
+        return figures
+
+    def load(self, accounts: Sequence[Account], seed: int, mix: Mix | None = None, sites: Sites | None = None) -> Load:
+        """A load on these accounts; its seed is printed."""
+        print(f"seed {seed}, {len(accounts)} accounts")
+        return Load(sites or self.sites(), accounts, seed, mix)
+
+    def check_writable(self, what: str, times: dict[str, float]) -> None:
+        """Every mailbox took a message in time."""
+        slowest = max(times.values())
+        note = f"{what}: writable after {slowest:.3f} s"
+        self.notes.append(note)
+        print(note)
+        assert slowest < WRITABLE_SECONDS, f"{what}: {sorted(times.items(), key=lambda item: -item[1])[:5]}"
+
+
+def report(findings: Sequence[Finding], most: int = 20) -> str:
+    """Findings as a test shows them."""
+    lines = [str(finding) for finding in findings[:most]]
+    return f"{len(findings)} findings:\n  " + "\n  ".join(lines)
+
+
+async def poll(condition: Callable[[], bool], seconds: float, every: float = 0.05) -> None:
+    """Wait until a condition outside this process holds. Raises TimeoutError."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(every)
