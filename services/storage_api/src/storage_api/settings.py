@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from mailboat_common.config import AmqpSettings, Port, ReadableFile
-from pydantic import Field, model_validator
+from pydantic import Field
 
 
 class Settings(AmqpSettings):
@@ -23,14 +23,17 @@ class Settings(AmqpSettings):
     rest_port: Port = Field(2080, description="REST API")
     internal_port: Port = Field(2081, description="Internal calls; never exposed")
     internal_token_file: ReadableFile | None = Field(
-        None, description="JSON: caller → [current token, previous token]; read again when it changes"
+        None,
+        validate_default=True,
+        description="JSON: caller → [current token, previous token]; read again when it changes",
     )
     bootstrap_token_file: ReadableFile | None = Field(None, description="File with the first REST token")
     bytes_in_flight: int = Field(256 << 20, ge=1 << 20, description="Bodies of running internal calls, all together")
     min_free_percent: float = Field(5.0, ge=0, lt=100, description="Below this much free disk mail is refused")
 
-    @model_validator(mode="after")
-    def _api_needs_tokens(self) -> Settings:
-        if self.role == "api" and self.internal_token_file is None:
-            raise ValueError("MB_INTERNAL_TOKEN_FILE must be set for the role api")
-        return self
+    @field_validator("internal_token_file")
+    @classmethod
+    def _api_needs_tokens(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is None and info.data.get("role") == "api":
+            raise ValueError("must be set for the role api")
+        return value
