@@ -162,8 +162,8 @@ class Fetcher:
             while rows := self.cursor.take(self.plan.batch):
                 for each in rows:
                     self.session.write(self._render(Block(self.selected, each)))
-                if self.session.link.full:
-                    await self.session.link.drain()
+                await self.session.link.drain()
+                await asyncio.sleep(0)  # a large mailbox must not make other sessions wait
             return
         loading = self._load_next()
         try:

@@ -33,10 +33,14 @@ class Selected:
         self.read_only = read_only
         self.recent_from = recent_from
         self.wake = wake
-        self.tracker = Tracker(view.uids)
-        self.told = view.sync
-        self.keywords_told = len(view.flag_table.keywords)
         self.saved: Ranges = ()
+        self.begin()
+
+    def begin(self) -> None:
+        """Count from here: the client is told of the mailbox as it is now."""
+        self.tracker = Tracker(self.view.uids)
+        self.told = self.view.sync
+        self.keywords_told = len(self.view.flag_table.keywords)
 
     # --- Watcher ---
 

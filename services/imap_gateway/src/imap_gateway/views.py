@@ -61,11 +61,14 @@ class Views:
     async def open(self, account_id: AccountId, name: str) -> tuple[View, int]:
         """The view of the mailbox with this name, as it is now, and the first UID that may be \\Recent.
 
-        Hold it with `View.watch`, give it back with `leave`. Refused NO_MAILBOX if there is none.
+        Call `enter` before anything else is awaited, `leave` in the end. Refused NO_MAILBOX if there is none.
         """
-        warm = await self._open_warm(account_id, name)
-        if warm is not None:
-            return warm
+        while True:
+            found = await self._open_warm(account_id, name) or await self._open_cold(account_id, name)
+            if self._views.get(found[0].mailbox_id) is found[0]:
+                return found  # else it was pushed out of the cache in the instant between: once more
+
+    async def _open_cold(self, account_id: AccountId, name: str) -> tuple[View, int]:
         head = await self._read.head(account_id, name)
         view = await self._get(account_id, head.mailbox_id)
         if view.sync < head.highest_modseq:
@@ -137,6 +140,12 @@ class Views:
         self._names.pop((view.account_id, view.name), None)
         metrics.views.set(len(self._views))
 
+    def _end(self, view: View) -> None:
+        """The mailbox is gone: sessions in it are told; the view goes with the last of them."""
+        view.mark_deleted()
+        if not view.watchers:
+            self._forget(view)
+
     # --- staying current ---
 
     async def refresh(self, view: View) -> None:
@@ -176,7 +185,7 @@ class Views:
             except Refused as refused:
                 if refused.code not in (RefusedCode.NO_MAILBOX, RefusedCode.NO_ACCOUNT):
                     raise
-                view.mark_deleted()
+                self._end(view)
                 return
             if view.sync == since:
                 self._names.pop((view.account_id, view.name), None)
@@ -197,14 +206,11 @@ class Views:
     def on_news(self, news: MailboxChanged) -> None:
         """Something changed in a mailbox, perhaps one that is open here."""
         view = self._views.get(news.mailbox_id)
-        if view is None or not view.watchers:
-            if view is not None and news.deleted:
-                view.mark_deleted()
-                self._forget(view)
+        if view is None:
             return
         if news.deleted:
-            view.mark_deleted()
-        elif news.modseq > view.sync:
+            self._end(view)
+        elif view.watchers and news.modseq > view.sync:
             self.spawn(self._follow(view, news))
 
     async def _follow(self, view: View, news: MailboxChanged) -> None:
@@ -230,7 +236,7 @@ class Views:
                 if view is None:
                     continue
                 if modseq < 0:
-                    view.mark_deleted()
+                    self._end(view)
                 elif modseq > view.sync:
                     await self.refresh(view)
 

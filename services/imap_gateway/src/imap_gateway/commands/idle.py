@@ -24,13 +24,13 @@ async def idle(session: Session, _command: t.Idle) -> Reply:
     A line every two minutes keeps NAT tables alive and shows us clients that are gone; its jitter keeps thousands of
     sessions that began together from speaking together.
     """
+    if session.selected is not None:
+        await session.gateway.views.refresh(session.selected.view)
     session.idling = True
     metrics.idle_sessions.inc()
     try:
         done = session.link.expect_line(CONTINUE)
-        if session.selected is not None:
-            await session.gateway.views.refresh(session.selected.view)
-            session.wake()
+        session.wake()  # from here on news is told as it comes
         period = session.gateway.policy.keepalive_seconds
         while not done.done():
             await asyncio.wait((done,), timeout=period * random.uniform(0.75, 1.0))  # noqa: S311 - spreads load

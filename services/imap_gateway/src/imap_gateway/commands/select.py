@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mailboat_common.errors import Failure, Refused
 from mailboat_wire.imap import types as t
 
 from ..features import enable_condstore
@@ -30,15 +31,19 @@ async def open_mailbox(session: Session, command_: t.Select | t.Examine, *, read
     await news.subscribe(account)  # before the mailbox is read, or what comes between would be missed
     try:
         view, first_recent = await session.gateway.views.open(account, command_.mailbox)
-        if not read_only and first_recent < view.uid_next:
-            write = session.gateway.store.write
-            first_recent = await write.claim_recent(account, view.mailbox_id)
-            view.first_recent = view.uid_next
     except BaseException:
         await news.unsubscribe(account)
         raise
     selected = Selected(view, read_only=read_only, recent_from=first_recent, wake=session.wake)
     session.select(selected)
+    if not read_only and first_recent < view.uid_next:
+        try:
+            selected.recent_from = await session.gateway.store.write.claim_recent(account, view.mailbox_id)
+        except (Refused, Failure):
+            await session.deselect()
+            raise
+        view.first_recent = view.uid_next
+        selected.begin()
     session.write(_describe(selected, view))
     return ok(b"Opened for reading", b"READ-ONLY") if read_only else ok(b"Opened", b"READ-WRITE")
 
