@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from mailboat_common.config import AmqpSettings, Port, ReadableFile
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 
 class Settings(AmqpSettings):
