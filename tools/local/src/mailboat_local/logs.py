@@ -16,7 +16,7 @@ from mailboat_local.layout import Layout
 COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_cyan", "bright_magenta")
 LEVEL_STYLES = {"warning": "yellow", "error": "red", "critical": "bold red"}
 MONGOD_LEVELS = {"I": "info", "W": "warning", "E": "error", "F": "critical"}
-SHOWN_ELSEWHERE = ("timestamp", "level", "event", "service", "logger")
+SHOWN_ELSEWHERE = ("timestamp", "level", "event", "service", "module")
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ def epmd(layout: Layout, offset: int) -> Child:
     if program is None:
         raise StackError("Erlang's epmd is not on the PATH. Install erlang-base, or name a RabbitMQ in MB_AMQP_URL.")
     return Child(
-        name="epmd-1", argv=(program,), env=env, ports=ports, ready=lambda: _answers(ports["epmd"]), stop_seconds=3
+        name="epmd-1", argv=(program,), env=env, ports=ports, ready=lambda: _names(ports["epmd"]), stop_seconds=3
     )
 
 
@@ -112,6 +112,16 @@ def _config(port: int, secret: str) -> str:
             "",
         )
     )
+
+
+def _names(port: int) -> str | None:
+    """None once epmd answers the request for its names (a length of 1, and "n")."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            connection.sendall(b"\x00\x01n")
+            return None if connection.recv(4) else "starting"
+    except OSError:
+        return "not reachable yet"
 
 
 def _answers(port: int) -> str | None:

@@ -244,13 +244,19 @@ class Stack:
         self, recorded: Mapping[str, str], digests: dict[str, str], progress: Progress | None, wait_seconds: float
     ) -> list[str]:
         started = []
+        servers = [name for name in self.names if name.rpartition("-")[0] not in SERVICES]
         for name in self.names:
             child = self.child(name)
             if self.pid(name) is not None and recorded.get(name) not in (None, _digest(child)):
                 self.stop(name)
             if self.pid(name) is None:
-                if name == f"{SERVICES[0]}-1" or child.service == "rabbitmq":
-                    self.wait_ready([n for n in ("mongod-1", "epmd-1") if n in self.names], wait_seconds, progress)
+                if child.service == "rabbitmq":
+                    self.wait_ready(["epmd-1"], wait_seconds)
+                elif child.service in SERVICES:
+                    # A service that finds no server looks again after growing pauses: started now it is connected
+                    # sooner than one that was started with the servers.
+                    self.wait_ready(servers, wait_seconds, progress)
+                    servers = []
                 self.processes.start(child)
                 started.append(name)
             digests[name] = _digest(child)
@@ -294,10 +300,10 @@ def clean(directory: Path | str) -> None:
 
 
 def _recorded(layout: Layout) -> dict[str, Any] | None:
+    if not layout.stack_file.exists():
+        return None
     try:
         record: dict[str, Any] = json.loads(layout.stack_file.read_text())
-    except FileNotFoundError:
-        return None
         StackSettings(**record["settings"])
     except (ValueError, KeyError, TypeError) as error:
         raise StackError(f"{layout.stack_file} is damaged: make down ends what runs and removes it.") from error
