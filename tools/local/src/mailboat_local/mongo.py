@@ -7,6 +7,7 @@ killed client by that long at most.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import shutil
 import stat
@@ -27,6 +28,7 @@ NOT_YET_INITIALIZED = 94
 INVALID_REPLICA_SET_CONFIG = 93
 
 
+@functools.cache
 def find_mongod() -> Path:
     """A mongod that runs on this machine."""
     if on_path := shutil.which("mongod"):
