@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import signal
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import aio_pika
-import aiohttp
 import pytest
 from delivery_worker import jobs
 from delivery_worker.settings import Settings
@@ -21,9 +15,8 @@ from mailboat_common.config import SettingsError, parse
 from mailboat_store_client.memory import MemoryStore
 
 from tests.support.internal import Served, served
-from tests.support.rabbitmq import RabbitNode, free_ports
-
-WAIT_SECONDS = 60
+from tests.support.rabbitmq import RabbitNode
+from tests.support.service import WAIT_SECONDS, ServiceProcess, service
 
 
 @pytest.fixture(scope="module")
@@ -36,43 +29,6 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitNode]:
         node.close()
 
 
-@dataclass(slots=True)
-class Worker:
-    process: asyncio.subprocess.Process
-    port: int
-    lines: list[dict[str, object]] = field(default_factory=list)
-
-    async def get(self, path: str) -> tuple[int, str]:
-        async with aiohttp.ClientSession() as client, client.get(f"http://127.0.0.1:{self.port}{path}") as answer:
-            return answer.status, await answer.text()
-
-    async def until_ready(self, accept: Callable[[list[str]], bool] = lambda failing: not failing) -> None:
-        """Asks /readyz until what fails is as wanted."""
-        async with asyncio.timeout(WAIT_SECONDS):
-            while True:
-                if accept(json.loads((await self.get("/readyz"))[1])["failing"]):
-                    return
-                await asyncio.sleep(0.05)
-
-    async def log_line(self, event: str) -> dict[str, object]:
-        """The next log line about `event`."""
-        assert self.process.stderr is not None
-        async with asyncio.timeout(WAIT_SECONDS):
-            while line := await self.process.stderr.readline():
-                self.lines.append(json.loads(line))
-                if self.lines[-1]["event"] == event:
-                    return self.lines[-1]
-        raise AssertionError(f"ended without {event}: {self.lines}")
-
-    async def end(self) -> int:
-        """SIGTERM, and the exit status."""
-        self.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(WAIT_SECONDS):
-            await self.process.communicate()
-        assert self.process.returncode is not None
-        return self.process.returncode
-
-
 @pytest.fixture
 async def storage() -> AsyncIterator[Served]:
     async with served(MemoryStore()) as running:
@@ -80,29 +36,21 @@ async def storage() -> AsyncIterator[Served]:
 
 
 @pytest.fixture
-async def worker(broker: RabbitNode, storage: Served, tmp_path: Path) -> AsyncIterator[Worker]:
+async def worker(broker: RabbitNode, storage: Served, tmp_path: Path) -> AsyncIterator[ServiceProcess]:
     token = tmp_path / "token"
     token.write_text(storage.tokens["delivery_worker"])
-    (port,) = free_ports(1)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MB_")} | {
-        "MB_ADMIN_PORT": str(port),
+    settings = {
         "MB_STORAGE_URL": storage.url,
         "MB_INTERNAL_TOKEN_FILE": str(token),
         "MB_AMQP_URL": broker.url,
-        "MB_DRAIN_SECONDS": "0.4",
     }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "delivery_worker.main", env=environment, stderr=asyncio.subprocess.PIPE
-    )
-    running = Worker(process, port)
-    await running.log_line("started")
-    yield running
-    if process.returncode is None:
-        process.kill()
-    await process.communicate()
+    async with service("delivery_worker", settings) as running:
+        yield running
 
 
-async def test_a_job_without_a_queue_document_is_kept_aside_and_told(worker: Worker, broker: RabbitNode) -> None:
+async def test_a_job_without_a_queue_document_is_kept_aside_and_told(
+    worker: ServiceProcess, broker: RabbitNode
+) -> None:
     await worker.until_ready()
     connection = await aio_pika.connect(broker.url)
     async with connection:
@@ -126,11 +74,12 @@ async def test_a_job_without_a_queue_document_is_kept_aside_and_told(worker: Wor
     _status, text = await worker.get("/metrics")
     assert 'mailboat_delivery_attempts_total{result="rejected"} 1.0' in text
     assert 'mailboat_dependency_up{dependency="rabbitmq"} 1.0' in text
-    assert await worker.end() == 0
+    worker.terminate()
+    assert await worker.ended() == 0
 
 
 async def test_it_is_ready_only_with_rabbitmq_and_storage_and_outlives_their_absence(
-    worker: Worker, broker: RabbitNode, storage: Served
+    worker: ServiceProcess, broker: RabbitNode, storage: Served
 ) -> None:
     await worker.until_ready()
     storage.ready = False
@@ -142,7 +91,8 @@ async def test_it_is_ready_only_with_rabbitmq_and_storage_and_outlives_their_abs
     assert (await worker.get("/livez"))[0] == 200
     await asyncio.to_thread(broker.start)
     await worker.until_ready()
-    assert await worker.end() == 0
+    worker.terminate()
+    assert await worker.ended() == 0
 
 
 async def test_every_job_is_refused_not_acknowledged() -> None:

@@ -17,7 +17,7 @@ from smtp_ingress.main import build_server
 from smtp_ingress.session import Service
 from smtp_ingress.settings import Settings
 
-from tests.support.wire import Wire, authority, client_tls, tls_dir  # noqa: F401
+from tests.support.wire import Wire, authority_fixture, client_tls_fixture, tls_dir_fixture  # noqa: F401
 
 
 class SmtpWire(Wire):

@@ -1,25 +1,25 @@
 """The one file of the POP3 gateway that knows sockets: lines in, answers out, TLS, idle time, drain.
 
 Rules: commands run one after the other; the answers of pipelined ones leave joined. A client that reads nothing stops
-its own session, not our memory. No task exists while a session waits for its client.
+its own session, not our memory. While a session waits for its client, no task but the renewal of its lease exists. A
+command that was begun is finished even if its client is gone, and only then the lease is given back, once.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
+from contextlib import aclosing
 
 from mailboat_common.connection import Connection
-from mailboat_common.errors import Failure, PeerError, Refused
+from mailboat_common.errors import Failure, PeerError, Refused, RefusedCode
 from mailboat_common.log import get_logger
 from mailboat_common.server import Admission
-from mailboat_store_client.ports import Store
 from mailboat_wire.pop3 import DotStuffer, Fault, Line, Pop3Receiver
 
 from . import metrics
-from .session import Answer, Next, Session, err
-from .settings import Settings
+from .gateway import Gateway
+from .session import NO_MESSAGE, Answer, Next, Session, err
 
 log = get_logger(__name__)
 
@@ -28,18 +28,22 @@ LOGIN_SECONDS = 60.0
 _GREETING = b"+OK Mailboat POP3 ready\r\n"
 _SHUTDOWN = b"-ERR [SYS/TEMP] Service restarting, try again\r\n"
 _INTERNAL = b"-ERR [SYS/TEMP] Internal error\r\n"
+_UNREADABLE = err("[SYS/TEMP] Message can't be read now")
 
 
 class Pop3Connection(Connection):
     """One client."""
 
-    def __init__(self, admission: Admission, settings: Settings, store: Store, tls: ssl.SSLContext) -> None:
+    def __init__(self, admission: Admission, gateway: Gateway) -> None:
         super().__init__(admission, idle_seconds=LOGIN_SECONDS)
-        self._tls = tls
+        self._gateway = gateway
         self._receiver = Pop3Receiver()
         self._task: asyncio.Task[None] | None = None
-        self._ending = False
-        self.session = Session(settings, store, admission.peer)
+        self._ended_by_client = False
+        self._ended_by_us = False
+        self.session = Session(gateway, admission.peer)
+
+    # -- Connection's hooks
 
     def on_connected(self) -> None:
         self.session.tls = self.tls_version or ""
@@ -49,33 +53,46 @@ class Pop3Connection(Connection):
         self._receiver.receive_data(data)
         if not self._receiver.wants_data:
             self.pause_reading()
+        if self._task is None and not self.closing:
+            self._task = self._gateway.spawn(self._work())
+
+    def on_eof(self) -> None:
+        """What was asked for is answered first."""
         if self._task is None:
-            self._task = asyncio.create_task(self._work())
+            self.close()
+        else:
+            self._ended_by_client = True
+
+    def on_idle(self) -> None:
+        """Without a word, and nothing is removed (RFC 1939 3)."""
+        if self._task is None:
+            self.close()
+        else:
+            self.touch()  # a command runs: it is we who take the time
 
     def on_lost(self, error: Exception | None) -> None:
-        if self._task is not None:
-            self._task.cancel()
-        elif self.session.drop is not None:
-            self._task = asyncio.create_task(self.session.end())
+        if self._task is None and self.session.drop is not None:
+            self._gateway.spawn(self.session.end())
 
     def request_close(self) -> None:
         """Between commands; marks of a session that never said QUIT are dropped, as RFC 1939 6 wants."""
-        self._ending = True
+        self._ended_by_us = True
         if self._task is None:
             self._say_goodbye()
 
-    def _say_goodbye(self) -> None:
-        self.write(_SHUTDOWN)
-        self.close()
+    # -- commands
 
     async def _work(self) -> None:
         """Answer what is buffered."""
         try:
-            while not self.closing and (event := self._receiver.next_line()) is not None:
-                await self._answer(event)
-                await self.drain()
+            while not (self.closing or self._ended_by_us):
+                event = self._receiver.next_line()
                 if self._receiver.wants_data:
                     self.resume_reading()
+                if event is None:
+                    break
+                await self._answer(event)
+                await self._let_client_read()
         except ConnectionError as error:
             log.debug("connection ended", client=self.session.client, cause=repr(error))
             self.abort()
@@ -88,10 +105,21 @@ class Pop3Connection(Connection):
             self.close()
         finally:
             self._task = None
-            if self.lost:
-                await asyncio.shield(self.session.end())
-        if self._ending and not self.closing:
+        if self.lost:
+            await self.session.end()
+        elif self._ended_by_us and not self.closing:
             self._say_goodbye()
+        elif self._ended_by_client:
+            self.close()
+
+    def _say_goodbye(self) -> None:
+        self.write(_SHUTDOWN)
+        self.close()
+
+    async def _let_client_read(self) -> None:
+        """Wait while the client has too much unread. Raises ConnectionResetError once it is gone."""
+        if self._write_paused or self.lost:
+            await self.drain()
 
     async def _answer(self, event: Line | Fault) -> None:
         if isinstance(event, Fault):
@@ -104,45 +132,48 @@ class Pop3Connection(Connection):
             await self._send(command)
             return
         start = time.perf_counter()
-        answer = await self.session.run(command)
-        await self._send(answer)
-        result = "ok" if answer.ok else "err"
+        ok = await self._send(await self.session.run(command))
+        result = "ok" if ok else "err"
         metrics.command_duration.labels(command.name.decode(), result).observe(time.perf_counter() - start)
         if self.session.drop is not None and self.idle_seconds != IDLE_SECONDS:
             self.set_idle_seconds(IDLE_SECONDS)
 
-    async def _send(self, answer: Answer) -> None:
+    async def _send(self, answer: Answer) -> bool:
+        """Whether the client was told +OK in the end."""
         if answer.next is Next.STARTTLS:
-            await self.start_tls(self._tls, answer.data, self._receiver.take_buffered)
+            await self.start_tls(self._gateway.tls, answer.data, self._receiver.take_buffered)
             self.session.tls = self.tls_version or ""
             self.session.peer = self.peer
-            return
+            return True
         if answer.content is not None:
-            await self._send_content(answer)
-        else:
-            self.write(answer.data)
+            return await self._send_content(answer)
+        self.write(answer.data)
         if answer.next is Next.CLOSE:
             self.close()
+        return answer.ok
 
-    async def _send_content(self, answer: Answer) -> None:
+    async def _send_content(self, answer: Answer) -> bool:
         """The first octets are awaited before +OK is said; a failure behind it can only cut the connection."""
         assert answer.content is not None
         stuffer = DotStuffer()
         started = False
         try:
-            async for chunk in answer.content:
-                if not started:
-                    self.write(answer.data)
-                    started = True
-                self.write(stuffer.feed(chunk))
-                await self.drain()
+            async with aclosing(answer.content) as chunks:
+                async for chunk in chunks:
+                    if not started:
+                        self.write(answer.data)
+                        started = True
+                    self.write(stuffer.feed(chunk))
+                    await self._let_client_read()
         except (Failure, Refused) as error:
             log.warning("message not readable", cause=str(error))
             if started:
                 self.abort()
-            else:
-                self.write(err("[SYS/TEMP] Message can't be read now").data)
-            return
+                return False
+            gone = isinstance(error, Refused) and error.code is RefusedCode.NO_MESSAGE
+            self.write((NO_MESSAGE if gone else _UNREADABLE).data)
+            return False
         if not started:
             self.write(answer.data)
         self.write(stuffer.finish())
+        return True

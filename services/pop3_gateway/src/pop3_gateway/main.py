@@ -5,9 +5,9 @@ from mailboat_common.lifecycle import Lifecycle, run
 from mailboat_common.server import Admission, ConnectionLimits, Listener, ProtocolServer, TlsMode
 from mailboat_common.tls import CertificateStore
 from mailboat_store_client.http import HttpStore
-from mailboat_store_client.ports import Store
 
 from .connection import Pop3Connection
+from .gateway import Gateway
 from .settings import Settings
 
 REFUSAL = b"-ERR [SYS/TEMP] Too many connections, try again later\r\n"
@@ -28,14 +28,12 @@ def listeners(settings: Settings, *, any_port: bool = False) -> list[Listener]:
     ]
 
 
-def build_server(
-    settings: Settings, store: Store, certificates: CertificateStore, *, any_port: bool = False
-) -> ProtocolServer:
+def build_server(gateway: Gateway, certificates: CertificateStore, *, any_port: bool = False) -> ProtocolServer:
     """All listeners; each connection gets a session."""
-    context = certificates.server_context()
+    settings = gateway.settings
 
     def connect(admission: Admission) -> Pop3Connection:
-        return Pop3Connection(admission, settings, store, context)
+        return Pop3Connection(admission, gateway)
 
     limits = ConnectionLimits(settings.connections_per_address, settings.connections_total, settings.exempt_networks)
     return ProtocolServer(
@@ -49,6 +47,18 @@ def build_server(
     )
 
 
+async def serve(
+    life: Lifecycle, gateway: Gateway, certificates: CertificateStore, *, any_port: bool = False
+) -> ProtocolServer:
+    """Open the ports, and say how they end. The store's own end must be registered before."""
+    server = build_server(gateway, certificates, any_port=any_port)
+    await server.start()
+    life.on_drain(server.drain)
+    life.on_close(gateway.finish)  # runs before the store is closed and after the last connection is
+    life.on_close(server.abort)
+    return server
+
+
 def main() -> None:
     """The process."""
     settings = load(Settings)
@@ -60,10 +70,7 @@ def main() -> None:
         await store.start()
         life.on_close(store.close)
         life.add_check("storage", lambda: store.up)
-        server = build_server(settings, store, certificates)
-        await server.start()
-        life.on_drain(server.drain)
-        life.on_close(server.abort)
+        await serve(life, Gateway(settings, store, certificates.server_context()), certificates)
 
     run("pop3_gateway", settings, start)
 

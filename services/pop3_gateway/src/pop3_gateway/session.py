@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import enum
-import platform
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 
-from mailboat_common.errors import Failure, Refused, RefusedCode
+from mailboat_common.errors import Failure, Refused
 from mailboat_common.log import get_logger
 from mailboat_common.server import Peer
-from mailboat_store_client.ports import Store
 from mailboat_wire.pop3 import BadCommand, parse_command
 from mailboat_wire.pop3.commands import Command, UnknownCommand
 
+from .gateway import Gateway
 from .maildrop import Maildrop
-from .settings import Settings
 
 log = get_logger(__name__)
 
@@ -36,7 +34,7 @@ class Answer:
 
     data: bytes
     next: Next = Next.COMMAND
-    content: AsyncIterator[bytes] | None = None
+    content: AsyncGenerator[bytes, None] | None = None
 
     @property
     def ok(self) -> bool:
@@ -65,15 +63,13 @@ LEASE_LOST = err("[IN-USE] The maildrop was taken over, closing", Next.CLOSE)
 class Session:
     """State of one connection. `tls` is "TLSv1.3", empty in clear text; `drop` is set in the TRANSACTION state."""
 
-    settings: Settings
-    store: Store
+    gateway: Gateway
     peer: Peer
     tls: str = ""
     username: str = ""
     drop: Maildrop | None = None
     errors: int = 0
     auth_failures: int = 0
-    holder: str = field(default_factory=platform.node)
 
     @property
     def client(self) -> str:
@@ -101,7 +97,7 @@ class Session:
             return await entry.run(self, command)
         except Refused as error:
             log.info("refused", command=command.name.decode(), cause=str(error))
-            return NO_MESSAGE if error.code is RefusedCode.NO_MESSAGE else UNAVAILABLE
+            return UNAVAILABLE
         except Failure as error:
             log.warning("store failed", command=command.name.decode(), cause=str(error))
             return UNAVAILABLE

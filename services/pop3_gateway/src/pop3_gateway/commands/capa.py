@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def may_login(session: Session) -> bool:
     """Whether a password may be sent now."""
-    return bool(session.tls) or not session.settings.auth_require_tls
+    return bool(session.tls) or not session.gateway.settings.auth_require_tls
 
 
 def may_start_tls(session: Session) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import platform
 import time
 from typing import TYPE_CHECKING
 
@@ -35,15 +37,17 @@ async def run(session: Session, command: Pass) -> Answer:
         return await _fail(session, username, "bad_credentials")
     start = time.perf_counter()
     try:
-        result = await session.store.directory.authenticate(username, password, protocol="pop3", client=session.client)
-    except Failure:
-        _record(session, username, "unavailable")
+        result = await session.gateway.store.directory.authenticate(
+            username, password, protocol="pop3", client=session.client
+        )
+    except (Failure, Refused) as error:
+        _record(session, username, "unavailable", cause=str(error))
         return UNAVAILABLE
     finally:
         metrics.auth_duration.observe(time.perf_counter() - start)
     if result.status is AuthStatus.THROTTLED:
         _record(session, username, "throttled")
-        return err("[SYS/TEMP] Too many failures, try again later")
+        return session.erred(err("[SYS/TEMP] Too many failures, try again later"))
     if result.status is not AuthStatus.OK or result.account_id is None:
         return await _fail(session, username, result.status.value)
     _record(session, username, "ok")
@@ -51,8 +55,10 @@ async def run(session: Session, command: Pass) -> Answer:
 
 
 async def _open(session: Session, account_id: AccountId) -> Answer:
+    gateway = session.gateway
+    holder = f"{platform.node()} {session.client} {session.peer.port} {os.urandom(8).hex()}"
     try:
-        session.drop = await open_maildrop(session.store, account_id, f"{session.holder} {session.client}")
+        session.drop = await open_maildrop(gateway.store, gateway.ahead, account_id, holder)
     except Refused as error:
         if error.code is RefusedCode.IN_USE:
             return err("[IN-USE] Maildrop is in use by another session")
@@ -68,11 +74,12 @@ async def _fail(session: Session, username: str, result: str) -> Answer:
     return err("[AUTH] Authentication failed", Next.CLOSE if last else Next.COMMAND)
 
 
-def _record(session: Session, login: str, result: str) -> None:
+def _record(session: Session, login: str, result: str, cause: str = "") -> None:
     metrics.auth_attempts.labels("pop3", "USER", result).inc()
     log.info(
         "authentication",
         result=result,
+        cause=cause,
         protocol="pop3",
         mechanism="USER",
         login=login,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mailboat_common.errors import Failure, Refused
+from mailboat_common.errors import Failure, Refused, RefusedCode
 from mailboat_common.log import get_logger
 from mailboat_wire.pop3.commands import Quit
 
-from ..session import Answer, Next, err, ok
+from ..session import LEASE_LOST, Answer, Next, err, ok
 
 if TYPE_CHECKING:
     from ..session import Session
@@ -25,6 +25,8 @@ async def run(session: Session, _command: Quit) -> Answer:
         await drop.update()
     except (Failure, Refused) as error:
         log.warning("update failed", cause=str(error))
+        if isinstance(error, Refused) and error.code is RefusedCode.IN_USE:
+            return LEASE_LOST
         return err("[SYS/TEMP] Some deleted messages were not removed", Next.CLOSE)
     finally:
         await drop.close()

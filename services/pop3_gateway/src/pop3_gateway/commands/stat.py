@@ -16,5 +16,5 @@ async def run(session: Session, _command: Stat) -> Answer:
     """Number and octets of the messages not marked deleted."""
     drop = session.drop
     assert drop is not None
-    numbers = drop.numbers()
-    return ok(f"{len(numbers)} {sum(drop.size(n) for n in numbers)}")
+    sizes = [drop.size(n) for n in drop.numbers()]
+    return ok(f"{len(sizes)} {sum(sizes)}")
