@@ -31,7 +31,8 @@ MAX_PAGES = 400  # rewritten in one transaction
 def groups(directory: Sequence[PageRef]) -> list[list[int]]:
     """Positions of pages to rewrite, group by group: each becomes one page, or none if nothing in it lives.
 
-    A page over half dead is rewritten; it takes neighbours along as long as all fits into one page.
+    A page over half dead is rewritten; it takes neighbours along as long as all fits into one page. A page in which
+    nothing lives just goes.
     """
     out: list[list[int]] = []
     position = 0
@@ -41,11 +42,13 @@ def groups(directory: Sequence[PageRef]) -> list[list[int]]:
         heavy = _half_dead(directory[position])
         while position + 1 < len(directory):
             following = directory[position + 1]
-            if not (heavy or _half_dead(following)) or alive + following.rows - following.dead > PAGE_ROWS:
+            coming = following.rows - following.dead
+            fits = 0 < alive and 0 < coming and alive + coming <= PAGE_ROWS
+            if not fits or not (heavy or _half_dead(following)):
                 break
             position += 1
             group.append(position)
-            alive += following.rows - following.dead
+            alive += coming
             heavy = True
         if heavy:
             out.append(group)
