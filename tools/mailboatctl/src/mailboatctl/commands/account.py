@@ -91,7 +91,7 @@ def quota(
 
 @app.command()
 def disable(address: Address, as_json: AsJson = False) -> None:
-    """Nobody logs in to the account any more; mail for it is still accepted."""
+    """Nobody logs in to the account any more, and mail for it is refused (550)."""
     _change(address, {"disabled": True}, "disabled", as_json)
 
 
