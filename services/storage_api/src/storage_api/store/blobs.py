@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from mailboat_common.errors import Internal
@@ -29,6 +29,9 @@ from .bodies_render import Piece
 CHUNK = 1024 * 1024
 GROUP = 4
 """Chunks compressed and written at a time: what one message holds in memory beside itself."""
+
+THREAD_ABOVE = 256 * 1024
+"""Octets whose scanning or compression would keep the event loop too long (about a millisecond)."""
 
 Clock = Callable[[], int]
 
@@ -74,20 +77,30 @@ class Blobs:
         """Have the pieces of `content`, durable on a majority and touched, when this returns."""
         if not pieces:
             return
-        touched = {"$max": {"touched": self._clock()}}
-        await self._heads.bulk_write([UpdateOne({"_id": piece.sha256}, touched) for piece in pieces], ordered=False)
-        # What is there now was there when it was touched, or is younger: the collector can't take it.
-        known = await self.heads([piece.sha256 for piece in pieces])
+        known = await self._touch([piece.sha256 for piece in pieces])
         for piece in pieces:
             if piece.sha256 not in known:
                 await self._write(content, piece)
+
+    async def _touch(self, digests: Sequence[bytes]) -> Set[bytes]:
+        """Touch the blobs that exist and say which those are."""
+        touched = {"$max": {"touched": self._clock()}}
+        if len(digests) == 1:  # most messages with any: one round trip instead of two
+            found = await self._heads.find_one_and_update({"_id": digests[0]}, touched, {"_id": 1})
+            return {found["_id"]} if found else set()
+        await self._heads.bulk_write([UpdateOne({"_id": digest}, touched) for digest in digests], ordered=False)
+        # What is there now was there when it was touched, or is younger: the collector can't take it.
+        return (await self.heads(digests)).keys()
 
     async def _write(self, content: bytes, piece: Piece) -> None:
         gen, size = uuid7(), piece.end - piece.start
         chunks = max(1, -(-size // CHUNK))
         for first in range(0, chunks, GROUP):
             numbers = range(first, min(first + GROUP, chunks))
-            frames = await asyncio.to_thread(_frames, content, piece, numbers)
+            if size > THREAD_ABOVE:
+                frames = await asyncio.to_thread(_frames, content, piece, numbers)
+            else:
+                frames = _frames(content, piece, numbers)
             await self._chunks.insert_many(
                 [
                     {"_id": chunk_id(gen, number), "h": piece.sha256, "d": frame}
@@ -102,7 +115,7 @@ class Blobs:
             if not is_duplicate_key(error):
                 raise
             existed = await self._heads.update_one({"_id": piece.sha256}, update, upsert=True) > 0
-        if existed:
+        if existed and (await self.heads([piece.sha256]))[piece.sha256].gen != gen:
             await self.delete_chunks(gen)
 
     async def delete_chunks(self, gen: bytes) -> int:

@@ -24,10 +24,9 @@ from mailboat_store_client.types import AccountId, BodyField, BodyId, BodyInfo
 from ..db import schema
 from ..db.driver import Database, Document
 from . import bodies_zstd
-from .blobs import Blobs, Clock, now_ms
+from .blobs import THREAD_ABOVE, Blobs, Clock, now_ms
 from .bodies_render import Rendered, Segment, Source, render, segments_of
 
-THREAD_ABOVE = 256 * 1024
 PIECE = 64 * 1024
 _FIND_BATCH = 64  # documents of up to 64 KB a round trip
 
