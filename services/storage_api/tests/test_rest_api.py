@@ -301,12 +301,22 @@ async def test_every_error_is_a_problem(world: World, monkeypatch: pytest.Monkey
     assert status == 422
     assert PASSWORD not in json.dumps(problem)
 
+    cause = KeyError("the secret cause")
+    logged: list[Any] = []
+
+    class Log:
+        def error(self, _event: str, *, path: str, exc_info: Exception) -> None:
+            logged.append((path, exc_info))
+
     async def fail(*_: Any) -> None:
-        raise KeyError("the secret cause")
+        raise cause
+
+    monkeypatch.setattr(problems, "log", Log())
 
     monkeypatch.setattr(world.api.tokens, "page", fail)
     status, problem = await world.call("GET", "/tokens")
     assert (status, problem) == (500, {"type": "about:blank", "title": "Internal Server Error", "status": 500})
+    assert logged == [("/v1/tokens", cause)]
 
 
 async def test_a_request_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
