@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import aiohttp
 import pytest
@@ -14,15 +15,15 @@ from mailboat.common.v1 import common_pb2 as common
 from mailboat.storage.v1 import delivery_pb2, directory_pb2, mailbox_read_pb2, mailbox_write_pb2
 from mailboat_common.config import SecretFile
 from mailboat_common.errors import Internal, Refused, RefusedCode, Unavailable
-from mailboat_common.ids import trace_id
+from mailboat_common.ids import trace_id, uuid7
 from mailboat_store_client.framing import frame
 from mailboat_store_client.memory import MemoryStore
-from mailboat_store_client.types import AppendMessage, Envelope, EnvelopeRecipient
+from mailboat_store_client.types import AccountId, AppendMessage, Envelope, EnvelopeRecipient
 from storage_api.db.driver import AutoReconnect, OperationFailure
 from storage_api.internal.callers import ALLOWED, Callers, parse_callers
 from storage_api.internal.methods import GROWING, METHODS, READ
 
-from tests.support.internal import Served, over_http, served
+from tests.support.internal import Served, SplitStore, over_http, served
 
 TREE = "MailboxReadService/Tree"
 
@@ -269,3 +270,33 @@ async def test_readiness_is_for_everyone(world: World) -> None:
         world.running.ready = ready
         async with world.http.get(f"{world.running.url}/internal/v1/ready") as answer:
             assert answer.status == status
+
+
+async def test_a_replica_that_ends_under_load_costs_no_call() -> None:
+    store = MemoryStore()
+    accounts = [store.add_account(f"u{number}@example.test", "pw") for number in range(20)]
+    stop = asyncio.Event()
+    done: asyncio.Queue[AccountId] = asyncio.Queue()
+
+    async def work(client: SplitStore, account: AccountId) -> None:
+        while not stop.is_set():
+            await client.write.append(account, "INBOX", [AppendMessage(b"x")], key=uuid7())
+            await client.read.tree(account)
+            done.put_nowait(account)
+
+    async with AsyncExitStack() as first, served(store) as second:
+        going = await first.enter_async_context(served(store))
+        client = SplitStore([going.url, second.url], second.tokens)
+        await client.start()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for account in accounts:
+                    group.create_task(work(client, account))
+                calls = [await done.get() for _ in range(100)]
+                await first.aclose()
+                calls += [await done.get() for _ in range(100)]
+                stop.set()
+        finally:
+            await client.close()
+    heads = [await store.read.head(account, "INBOX") for account in accounts]
+    assert sum(head.messages for head in heads) == len(calls) + done.qsize()
