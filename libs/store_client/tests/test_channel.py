@@ -219,6 +219,6 @@ async def test_a_lost_confirmation_harms_nobody() -> None:
     async with running(fails(503)) as (_, (server,)):
         store = HttpStore([server.url], lambda: "t")
         await store.start()
-        await store.delivery.confirm("trace")
+        await store.delivery.confirm(["trace"])
         assert [path for path, _, _ in server.calls] == ["/internal/v1/DeliveryService/Confirm"]
         await store.close()

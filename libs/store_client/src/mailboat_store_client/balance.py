@@ -43,13 +43,14 @@ class Target:
 class Address:
     """One process of the storage service, as far as this client can tell. `url` has no path: `http://10.0.0.7:8081`."""
 
-    __slots__ = ("_penalty", "down_until", "in_flight", "seed", "url")
+    __slots__ = ("_penalty", "down_until", "in_flight", "seed", "told_at", "url")
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.seed = url.encode()
         self.in_flight = 0
         self.down_until = 0.0
+        self.told_at = float("-inf")
         self._penalty = 0.0
 
     def failed(self, now: float) -> None:

@@ -35,6 +35,7 @@ CALL_SECONDS = 30.0
 CONNECT_SECONDS = 3.0
 RENEW_SECONDS = 60.0
 PROBE_SECONDS = 2.0
+TELL_SECONDS = 1.0
 JOIN_BELOW = 1 << 20  # larger bodies are sent in pieces instead of being joined
 PIECE = 1 << 16
 PATH = "/internal/v1/"
@@ -286,8 +287,10 @@ class Channel:
 
     def _failed(self, address: Address, method: str, failure: _Repeat) -> None:
         self._balancer.failed(address)
-        log.warning("storage call failed", method=method, address=address.url, cause=failure.cause)
         now = self._clock()
+        if now - address.told_at >= TELL_SECONDS:  # a thousand waiting sessions have one story
+            address.told_at = now
+            log.warning("storage call failed", method=method, address=address.url, cause=failure.cause)
         if all(other.down_until > now for other in self._balancer.addresses):
             self._away()
 

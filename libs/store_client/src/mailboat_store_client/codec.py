@@ -519,6 +519,7 @@ def to_envelope(envelope: Envelope, size: int) -> delivery.DeliverRequest:
         envid=envelope.envid,
         ret=envelope.ret,
         size=size,
+        confirmed=envelope.confirmed,
     )
     for one in envelope.recipients:
         out.recipients.add(
@@ -548,6 +549,7 @@ def from_envelope(message: delivery.DeliverRequest) -> Envelope:
         smtputf8=message.smtputf8,
         envid=message.envid,
         ret=message.ret,
+        confirmed=tuple(message.confirmed),
     )
 
 

@@ -278,13 +278,13 @@ class HttpDelivery:
         answer = await self._channel.call("DeliveryService/Deliver", frame(head, (content,)), key)
         return _decoded(lambda: codec.from_deliver_result(delivery.DeliverResponse.FromString(answer)))
 
-    async def confirm(self, trace_id: str) -> None:
-        request = delivery.ConfirmRequest(trace_id=trace_id).SerializeToString()
+    async def confirm(self, trace_ids: Sequence[str]) -> None:
+        request = delivery.ConfirmRequest(trace_ids=trace_ids).SerializeToString()
         try:
             await self._channel.call("DeliveryService/Confirm", (request,), repeat=False)
         except Unavailable as error:
             # Lost without harm: a client that comes back with the same bytes is then told of a duplicate.
-            log.warning("confirmation lost", trace_id=trace_id, cause=error.private)
+            log.warning("confirmations lost", trace_ids=trace_ids, cause=error.private)
 
 
 def _decoded(decode: Callable[[], R]) -> R:

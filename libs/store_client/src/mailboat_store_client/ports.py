@@ -181,10 +181,10 @@ class Delivery(Protocol):
         majority. `envelope.trace_id` is the idempotency key.
         """
 
-    async def confirm(self, trace_id: str) -> None:
-        """The client spoke again after our 250: the duplicate key of that transaction no longer matches.
+    async def confirm(self, trace_ids: Sequence[str]) -> None:
+        """Clients spoke again after our 250: the duplicate keys of these transactions no longer match.
 
-        May be lost without harm.
+        May be lost; a deliberate second copy within an hour is then taken for a duplicate.
         """
 
 

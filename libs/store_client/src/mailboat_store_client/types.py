@@ -314,7 +314,8 @@ class AuthResult:
 class Envelope:
     """An SMTP transaction as accepted.
 
-    `reverse_path` "" is the null one. `content_sha256` is over the bytes before our Received field.
+    `reverse_path` "" is the null one. `content_sha256` is over the bytes before our Received field. `confirmed` names
+    earlier transactions of the same connection whose 250 the client has read.
     """
 
     trace_id: str
@@ -328,6 +329,7 @@ class Envelope:
     smtputf8: bool = False
     envid: str = ""
     ret: str = ""
+    confirmed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

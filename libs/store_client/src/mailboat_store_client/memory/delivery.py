@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 
 from mailboat_common.errors import Refused
@@ -28,6 +29,7 @@ class MemoryDelivery:
         self._state = state
 
     async def deliver(self, envelope: Envelope, content: bytes) -> DeliverResult:
+        await self.confirm(envelope.confirmed)
         done: dict[AccountId, RecipientResult] = {}
         results = []
         for recipient in envelope.recipients:
@@ -67,6 +69,6 @@ class MemoryDelivery:
         named = [m for m in account.mailboxes.values() if hint and m.name.casefold() == hint.casefold()]
         return named[0] if named else self._state.by_name(account, "INBOX")
 
-    async def confirm(self, trace_id: str) -> None:
-        for duplicate in [d for d, first in self._state.delivered.items() if first == trace_id]:
+    async def confirm(self, trace_ids: Sequence[str]) -> None:
+        for duplicate in [d for d, first in self._state.delivered.items() if first in trace_ids]:
             del self._state.delivered[duplicate]
