@@ -105,10 +105,11 @@ async def test_processes_killed_in_mid_transaction(
         )
         output, _ = await child.communicate()
         assert child.returncode == -signal.SIGKILL, point
-        acked.extend(line.split()[1] for line in output.decode().splitlines())
+        lines = output.decode().splitlines()
+        acked.extend(line.split()[1] for line in lines if line.startswith("acked "))
         started = time.monotonic()
         await stores[0].write.append(account, "INBOX", [AppendMessage(message(f"after-{number}"))], key=key())
-        assert time.monotonic() - started < 2.0, "not writable again within two seconds"
+        assert time.monotonic() - started < 4.0, "waited for the end of a dead process's transaction"
         acked.append(f"after-{number}")
 
     async def victims(chosen: list[int]) -> None:
@@ -122,4 +123,4 @@ async def test_processes_killed_in_mid_transaction(
     await check_account(db, account)
     found = await bodies_of(db, stores[0], account)
     assert not [tag for tag, count in found.items() if count > 1], "twice"
-    assert not set(acked) - set(found), "answered, but lost"
+    assert sorted(set(acked) - set(found)) == [], "answered, but lost"

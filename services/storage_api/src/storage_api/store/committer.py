@@ -60,6 +60,7 @@ CALL_SECONDS = 30.0
 RECEIPT_MS = 24 * 3600 * 1000
 SPLIT_AFTER_CONFLICTS = 2
 LEFTOVERS_AFTER_SECONDS = 0.5
+LEFTOVERS_EVERY_SECONDS = 0.25
 _MAX_ROUNDS = 16
 
 
@@ -343,7 +344,7 @@ class _Patience:
         if self._since is None:
             self._since = now
         self._tries += 1
-        if now - self._since >= LEFTOVERS_AFTER_SECONDS and now - self._looked >= LEFTOVERS_AFTER_SECONDS:
+        if now - self._since >= LEFTOVERS_AFTER_SECONDS and now - self._looked >= LEFTOVERS_EVERY_SECONDS:
             self._looked = now
             if await end_idle_transactions(db):
                 return
