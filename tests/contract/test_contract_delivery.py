@@ -1,6 +1,7 @@
 """Contract of mail in: Deliver, Confirm, Directory, and POP3's maildrop lease."""
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 from mailboat_common.errors import Refused, RefusedCode
@@ -73,8 +74,18 @@ async def test_a_sender_that_never_saw_our_250_makes_no_second_copy_until_it_is_
     repeat = (await world.store.delivery.deliver(second, MESSAGE)).recipients[0]
     assert (repeat.status, repeat.duplicate_of) == (DeliveryStatus.DUPLICATE, first.trace_id)
     assert (await world.inbox()).head.messages == 1
-    await world.store.delivery.confirm(first.trace_id)
+    await world.store.delivery.confirm([first.trace_id])
     assert (await world.store.delivery.deliver(third, MESSAGE)).recipients[0].status is DeliveryStatus.FILED
+    assert (await world.inbox()).head.messages == 2
+
+
+async def test_a_confirmation_that_comes_with_the_delivery_counts_for_it(world: World) -> None:
+    first = envelope(("a@example.test", world.account))
+    await world.store.delivery.deliver(first, MESSAGE)
+    again = replace(envelope(("a@example.test", world.account)), confirmed=(first.trace_id,))
+    assert (await world.store.delivery.deliver(again, MESSAGE)).recipients[0].status is DeliveryStatus.FILED
+    third = (await world.store.delivery.deliver(envelope(("a@example.test", world.account)), MESSAGE)).recipients[0]
+    assert (third.status, third.duplicate_of) == (DeliveryStatus.DUPLICATE, again.trace_id)
     assert (await world.inbox()).head.messages == 2
 
 

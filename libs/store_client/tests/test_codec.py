@@ -214,6 +214,7 @@ def test_delivery_values() -> None:
         True,
         "env",
         "HDRS",
+        ("t0", "t1"),
     )
     message = wire(codec.to_envelope(envelope, 77))
     assert message.size == 77

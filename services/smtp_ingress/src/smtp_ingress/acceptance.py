@@ -83,6 +83,7 @@ async def _accept(session: Session, transaction: Transaction) -> Reply:
         transaction.smtputf8,
         transaction.envid,
         transaction.ret,
+        session.take_confirmed(),
     )
     size = transaction.size
     start = time.perf_counter()

@@ -34,6 +34,7 @@ log = get_logger(__name__)
 MAX_LINE = 12288  # RFC 4954 4: AUTH responses of up to 12288 octets
 READ_BYTES = 65536
 COMMAND_SECONDS = 300.0  # RFC 5321 4.5.3.2.7
+SILENT_SECONDS = 0.5
 DATA_SECONDS = 180.0  # RFC 5321 4.5.3.2.5, between blocks
 _BARE_LINE_END = replies.reply(550, "5.6.0", "Message holds a bare CR or LF")
 _NUL = replies.reply(550, "5.6.0", "Message holds a NUL")
@@ -96,7 +97,8 @@ class AiosmtpdSession(SMTP, ServedProtocol):
 
     def eof_received(self) -> bool | None:
         """The client has sent its last octet; what it asked for is still answered."""
-        return asyncio.StreamReaderProtocol.eof_received(self)
+        asyncio.StreamReaderProtocol.eof_received(self)
+        return not self.smtp.tls  # TLS can't stay half open
 
     def request_close(self) -> None:
         """Says 421 at the next moment without a transaction, now if there is none."""
@@ -133,6 +135,7 @@ class AiosmtpdSession(SMTP, ServedProtocol):
             self._flush()
             if self.transport is not None:
                 self.transport.close()
+            await asyncio.shield(self.smtp.say_confirmed())
 
     async def _turn(self) -> bool:
         """Read one line, act on it; False when the session is over."""
@@ -186,10 +189,23 @@ class AiosmtpdSession(SMTP, ServedProtocol):
         self._flush()
         await self._writer.drain()
         self._reset_timeout(seconds)
-        data = await self._reader.read(READ_BYTES)
+        data = await self._read()
         if not data:
             raise ConnectionResetError("closed by the client")
         self._input += data
+
+    async def _read(self) -> bytes:
+        """What the client sends next. Confirmations that no delivery carries go out when it is silent for a moment."""
+        if not self.smtp.confirmed:
+            return await self._reader.read(READ_BYTES)
+        reading = asyncio.ensure_future(self._reader.read(READ_BYTES))
+        try:
+            await asyncio.wait((reading,), timeout=SILENT_SECONDS)
+            if not reading.done():
+                await self.smtp.say_confirmed()
+            return await reading
+        finally:
+            reading.cancel()
 
     def _say(self, answer: Reply) -> None:
         if answer.data:

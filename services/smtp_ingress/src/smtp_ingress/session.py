@@ -11,9 +11,8 @@ import asyncio
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Coroutine
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from mailboat_common.errors import Failure, Refused, RefusedCode
 from mailboat_common.limits import ByteBudget
@@ -33,6 +32,7 @@ log = get_logger(__name__)
 
 RESOLUTION_SECONDS = 5.0
 RESOLUTIONS = 10_000
+CONFIRM_SECONDS = 2.0
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -44,7 +44,6 @@ class Service:
         self.store = store
         self.budget = ByteBudget(settings.bytes_in_flight)
         self._resolved: OrderedDict[str, tuple[float, Resolution]] = OrderedDict()
-        self._background: set[asyncio.Task[None]] = set()
 
     async def resolve(self, address: str) -> Resolution:
         """Directory.resolve for one address; a good answer is remembered for a few seconds.
@@ -63,21 +62,13 @@ class Service:
                 self._resolved.popitem(last=False)
         return resolution
 
-    def confirm(self, trace_id: str) -> None:
-        """Tell the store in the background that the client has read our 250; losing this is harmless."""
-        self.spawn(self._confirm(trace_id))
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run something nobody waits for."""
-        task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-
-    async def _confirm(self, trace_id: str) -> None:
+    async def confirm(self, trace_ids: Sequence[str]) -> None:
+        """Tell the store that clients have read our 250s; if that fails, a deliberate repeat looks like a duplicate."""
         try:
-            await self.store.delivery.confirm(trace_id)
-        except (Failure, Refused) as error:
-            log.info("confirmation lost", trace_id=trace_id, cause=str(error))
+            async with asyncio.timeout(CONFIRM_SECONDS):
+                await self.store.delivery.confirm(trace_ids)
+        except (Failure, Refused, TimeoutError) as error:
+            log.info("confirmation lost", trace_ids=trace_ids, cause=repr(error))
 
 
 @dataclass(slots=True)
@@ -94,6 +85,7 @@ class Session:
     transaction: Transaction | None = None
     dialog: Exchange | None = None
     unconfirmed: str = ""
+    confirmed: list[str] = field(default_factory=list)
     mechanism: str = ""
     errors: int = 0
     auth_failures: int = 0
@@ -153,10 +145,20 @@ class Session:
         return answer
 
     def client_spoke(self) -> None:
-        """Something came after our 250: the client has read it."""
+        """Something came after our 250: the client has read it. The next delivery or `say_confirmed` says so."""
         if self.unconfirmed:
-            self.service.confirm(self.unconfirmed)
+            self.confirmed.append(self.unconfirmed)
             self.unconfirmed = ""
+
+    def take_confirmed(self) -> tuple[str, ...]:
+        """The transactions to be named as confirmed; the caller tells the store."""
+        taken, self.confirmed = tuple(self.confirmed), []
+        return taken
+
+    async def say_confirmed(self) -> None:
+        """Tell the store of confirmations that no delivery of this session carried."""
+        if self.confirmed:
+            await self.service.confirm(self.take_confirmed())
 
     def end_transaction(self) -> None:
         """Forget the envelope and give its octets back."""

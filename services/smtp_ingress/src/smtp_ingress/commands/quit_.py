@@ -14,6 +14,7 @@ _BYE = replies.reply(221, "2.0.0", "Bye", Next.CLOSE)
 
 
 async def run(session: Session, _argument: bytes) -> Reply:
-    """End the session."""
+    """End the session. Whoever has read 221 and sends the same again means it."""
     session.end_transaction()
+    await session.say_confirmed()
     return _BYE

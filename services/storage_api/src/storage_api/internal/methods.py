@@ -29,6 +29,7 @@ MAX_CONTENTS = 1000
 MAX_CONTENTS_BYTES = 16 << 20
 MAX_ADDRESSES = 1000
 MAX_POLL = 20_000
+MAX_CONFIRMED = 1000
 KEY_BYTES = 16
 
 
@@ -276,7 +277,9 @@ async def _deliver(store: Store, body: bytes) -> Sequence[bytes]:
 
 
 async def _confirm(store: Store, body: bytes) -> Sequence[bytes]:
-    await store.delivery.confirm(_given(delivery.ConfirmRequest.FromString, body).trace_id)
+    trace_ids = list(_given(delivery.ConfirmRequest.FromString, body).trace_ids)
+    _at_most(len(trace_ids), MAX_CONFIRMED, "transactions")
+    await store.delivery.confirm(trace_ids)
     return ()
 
 

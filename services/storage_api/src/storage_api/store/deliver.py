@@ -64,14 +64,16 @@ def leave_duplicate_keys(ws: Workspace, keys: Sequence[DedupeId], trace_id: str)
         ws.remember((account_id, key), document)
 
 
-def first_transaction(ws: Workspace, keys: Sequence[DedupeId], trace_id: str) -> str | None:
+def first_transaction(ws: Workspace, keys: Sequence[DedupeId], envelope: Envelope) -> str | None:
     """The trace of an unconfirmed transaction that brought the same message, if there is one."""
     now = date(ws.now)
     for key in keys:
         document = ws.dedupe.get(key)
-        if document is not None and document["trace"] != trace_id and document["expires"] > now:
-            found: str = document["trace"]
-            return found
+        if document is None or document["expires"] <= now:
+            continue
+        first: str = document["trace"]
+        if first != envelope.trace_id and first not in envelope.confirmed:
+            return first
     return None
 
 
@@ -125,7 +127,7 @@ class Deliver(Mutation[RecipientResult]):
         if self._accepted and not self._strike(ws):
             return RecipientResult(self._address, DeliveryStatus.ACCEPTED)
         trace_id = self._envelope.trace_id
-        if first := first_transaction(ws, self._keys, trace_id):
+        if first := first_transaction(ws, self._keys, self._envelope):
             self._tell(ws, "duplicate", None, 0, {"of": first})
             return RecipientResult(self._address, DeliveryStatus.DUPLICATE, duplicate_of=first)
         if not self._exempt:
@@ -245,7 +247,7 @@ class Accept(Mutation[dict[AccountId, str]]):
         duplicates: dict[AccountId, str] = {}
         pending = []
         for account_id, recipients in self._recipients.items():
-            if first := first_transaction(ws, self._keys[account_id], trace_id):
+            if first := first_transaction(ws, self._keys[account_id], self._envelope):
                 duplicates[account_id] = first
                 continue
             leave_duplicate_keys(ws, self._keys[account_id], trace_id)

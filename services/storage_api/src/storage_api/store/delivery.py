@@ -39,6 +39,7 @@ PART_BYTES = 8 << 20
 FIRST_SWEEP_MS = 5_000
 RETRY_MS = 30_000
 SWEEP_LIMIT = 100
+CONFIRM_SECONDS = 0.2
 ORPHAN_MS = 24 * 3600 * 1000
 ALWAYS_ACCEPTED = ("postmaster", "abuse")  # never over quota (RFC 5321 4.5.1)
 
@@ -53,12 +54,13 @@ class MongoDelivery:
         self._committer = committer
         self._bodies = bodies
         self._hooks = hooks or Hooks()
-        self._confirmed: list[tuple[str, asyncio.Future[None]]] = []
+        self._confirmed: list[str] = []
         self._confirming: asyncio.Task[None] | None = None
 
     @guarded
     async def deliver(self, envelope: Envelope, content: bytes) -> DeliverResult:
         """File `content` for each recipient, or keep it in an `accepted` document."""
+        self._confirm_later(envelope.confirmed)
         by_account: ByAccount = {}
         for recipient in envelope.recipients:
             by_account.setdefault(recipient.account_id, []).append(recipient)
@@ -198,35 +200,29 @@ class MongoDelivery:
     # After the 250
 
     @guarded
-    async def confirm(self, trace_id: str) -> None:
-        """The client has read our 250: the same message may come again on purpose.
+    async def confirm(self, trace_ids: Sequence[str]) -> None:
+        """The clients have read our 250: the same message may come again on purpose.
 
-        Not majority-committed: a lost confirmation costs a deliberate second copy at worst, within an hour. What
-        waits while one removal runs goes with the next.
+        Not majority-committed: a lost confirmation costs a deliberate second copy at worst, within an hour.
         """
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._confirmed.append((trace_id, done))
-        if self._confirming is None:
+        keys = self._db[schema.DEDUPE].unacknowledged_by_majority()
+        await keys.delete_many({"trace": {"$in": list(trace_ids)}})
+
+    def _confirm_later(self, trace_ids: Sequence[str]) -> None:
+        """The same for what came with a delivery, many at a time: that delivery has looked past these keys itself."""
+        self._confirmed.extend(trace_ids)
+        if self._confirmed and self._confirming is None:
             self._confirming = asyncio.get_running_loop().create_task(self._confirm_all())
-        await done
 
     async def _confirm_all(self) -> None:
-        keys = self._db[schema.DEDUPE].unacknowledged_by_majority()
         try:
             while self._confirmed:
+                await asyncio.sleep(CONFIRM_SECONDS)
                 batch, self._confirmed = self._confirmed[:1000], self._confirmed[1000:]
-                error: Exception | None = None
                 try:
-                    await keys.delete_many({"trace": {"$in": [trace_id for trace_id, _ in batch]}})
-                except PyMongoError as failed:
-                    error = failed
-                for _, done in batch:
-                    if done.done():
-                        continue
-                    if error is None:
-                        done.set_result(None)
-                    else:
-                        done.set_exception(error)
+                    await self.confirm(batch)
+                except Failure as error:
+                    log.info("confirmations lost", cause=error.private)
         finally:
             self._confirming = None
 

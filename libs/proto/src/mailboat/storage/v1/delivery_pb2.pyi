@@ -25,7 +25,7 @@ DELIVERY_STATUS_GONE: DeliveryStatus
 DELIVERY_STATUS_UNAVAILABLE: DeliveryStatus
 
 class DeliverRequest(_message.Message):
-    __slots__ = ("trace_id", "reverse_path", "recipients", "content_sha256", "listener", "client", "helo", "authenticated", "smtputf8", "envid", "ret", "size")
+    __slots__ = ("trace_id", "reverse_path", "recipients", "content_sha256", "listener", "client", "helo", "authenticated", "smtputf8", "envid", "ret", "size", "confirmed")
     class Recipient(_message.Message):
         __slots__ = ("address", "account_id", "mailbox", "notify", "orcpt")
         ADDRESS_FIELD_NUMBER: _ClassVar[int]
@@ -51,6 +51,7 @@ class DeliverRequest(_message.Message):
     ENVID_FIELD_NUMBER: _ClassVar[int]
     RET_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
+    CONFIRMED_FIELD_NUMBER: _ClassVar[int]
     trace_id: str
     reverse_path: str
     recipients: _containers.RepeatedCompositeFieldContainer[DeliverRequest.Recipient]
@@ -63,7 +64,8 @@ class DeliverRequest(_message.Message):
     envid: str
     ret: str
     size: int
-    def __init__(self, trace_id: _Optional[str] = ..., reverse_path: _Optional[str] = ..., recipients: _Optional[_Iterable[_Union[DeliverRequest.Recipient, _Mapping]]] = ..., content_sha256: _Optional[bytes] = ..., listener: _Optional[str] = ..., client: _Optional[str] = ..., helo: _Optional[str] = ..., authenticated: _Optional[str] = ..., smtputf8: _Optional[bool] = ..., envid: _Optional[str] = ..., ret: _Optional[str] = ..., size: _Optional[int] = ...) -> None: ...
+    confirmed: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, trace_id: _Optional[str] = ..., reverse_path: _Optional[str] = ..., recipients: _Optional[_Iterable[_Union[DeliverRequest.Recipient, _Mapping]]] = ..., content_sha256: _Optional[bytes] = ..., listener: _Optional[str] = ..., client: _Optional[str] = ..., helo: _Optional[str] = ..., authenticated: _Optional[str] = ..., smtputf8: _Optional[bool] = ..., envid: _Optional[str] = ..., ret: _Optional[str] = ..., size: _Optional[int] = ..., confirmed: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class DeliverResponse(_message.Message):
     __slots__ = ("recipients",)
@@ -85,10 +87,10 @@ class DeliverResponse(_message.Message):
     def __init__(self, recipients: _Optional[_Iterable[_Union[DeliverResponse.Result, _Mapping]]] = ...) -> None: ...
 
 class ConfirmRequest(_message.Message):
-    __slots__ = ("trace_id",)
-    TRACE_ID_FIELD_NUMBER: _ClassVar[int]
-    trace_id: str
-    def __init__(self, trace_id: _Optional[str] = ...) -> None: ...
+    __slots__ = ("trace_ids",)
+    TRACE_IDS_FIELD_NUMBER: _ClassVar[int]
+    trace_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, trace_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ConfirmResponse(_message.Message):
     __slots__ = ()
