@@ -10,6 +10,7 @@
     S1: * 1 FETCH (FLAGS ())      this line must come; lines before it that nobody asked for are passed over
     S1: OK                        the tagged reply must begin so: OK, NO [TRYCREATE], BAD ...
     N1: * $n EXPUNGE              from the last C1 up to that point of S1 lines no such line may have come
+    R1: SEARCH UID 2 => * SEARCH  the command again and again until it is answered so: news needs time between hosts
     S1: * OK [UIDNEXT $next]...   $name is captured at its first use and must be equal later; `...` is anything
     C1: STORE 1 +FLAGS {{         a literal, up to the line that begins with }}; lines end with CRLF. Also in S lines.
     }} ...
@@ -30,7 +31,7 @@ from pathlib import Path
 from tests.support.imap import Client
 
 SECONDS = 5.0
-_LINE = re.compile(r"([CSN])(\d)([:>]) ?(.*)", re.DOTALL)
+_LINE = re.compile(r"([CRSN])(\d)([:>]) ?(.*)", re.DOTALL)
 _WORD = re.compile(r"\$([a-z][a-z0-9_]*)|(\.\.\.)")
 
 
@@ -40,7 +41,7 @@ class TranscriptError(AssertionError):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One line of a transcript: `kind` C, S, N or a directive's word."""
+    """One line of a transcript: `kind` C, R, S, N or a directive's word."""
 
     number: int
     kind: str
@@ -153,6 +154,8 @@ class Player:
                     await client.ok(f"SELECT {mailbox}")
             case "C":
                 self._send(step)
+            case "R":
+                await self._repeat(step)
             case "S":
                 await self._expect(step)
 
@@ -197,6 +200,16 @@ class Player:
             connection.tag = b"c%d.%d" % (step.connection, connection.commands)
             text = connection.tag + b" " + text
         connection.client.send(text + b"\r\n")
+
+    async def _repeat(self, step: Step) -> None:
+        command, _, answer = step.text.partition(" => ")
+        connection = self._connections[step.connection]
+        async with asyncio.timeout(self._seconds):
+            while True:
+                lines = await connection.client.command(self._fill_in(command))
+                if any(self._pattern(answer, b"-").match(line) for line in lines):
+                    return
+                connection.seen = lines
 
     async def _expect(self, step: Step) -> None:
         connection = self._connections[step.connection]
