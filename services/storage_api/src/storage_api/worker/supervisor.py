@@ -85,7 +85,8 @@ class Supervisor:
         spread = random.uniform(0.8, 1.2)  # noqa: S311 - spreads load
         if not failures:
             return job.every_seconds * spread
-        return float(min(LONGEST_BACKOFF, max(1.0, job.every_seconds) * 2.0 ** min(failures - 1, 6)) * spread)
+        doubled = max(1.0, job.every_seconds) * 2.0 ** min(failures - 1, 6)
+        return float(min(LONGEST_BACKOFF, doubled * spread))
 
     async def _pause(self, seconds: float) -> None:
         try:
