@@ -20,7 +20,7 @@ from pop3_gateway.gateway import Gateway
 from pop3_gateway.main import build_server, serve
 from pop3_gateway.settings import Settings
 
-from tests.support.wire import Wire, authority_fixture, client_tls_fixture, tls_dir_fixture  # noqa: F401
+from tests.support.wire import WAIT_SECONDS, Wire, authority_fixture, client_tls_fixture, tls_dir_fixture  # noqa: F401
 
 LOGIN = "alice@example.test"
 PASSWORD = "secret-enough"
@@ -127,7 +127,7 @@ async def start(tls_dir: Path, client_tls: ssl.SSLContext, tmp_path: Path) -> As
     yield make
     for pop3 in running:
         await pop3.server.abort()
-        await pop3.gateway.finish()
+        await asyncio.wait_for(pop3.gateway.finish(), WAIT_SECONDS)
 
 
 @pytest.fixture

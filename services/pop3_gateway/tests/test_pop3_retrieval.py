@@ -64,6 +64,12 @@ async def test_a_client_that_does_not_read_stops_the_store_not_our_memory(start,
     monkeypatch.setattr(Pop3Connection, "pause_writing", told)
     wire.send(b"RETR 4\r\nQUIT\r\n")
     await asyncio.wait_for(paused.wait(), WAIT_SECONDS)
+    at_pause = len(asked)
+    other = await pop3.connect("pop3")
+    for _ in range(300):  # turns of the event loop in which the server could go on
+        await other.say("CAPA")
+        await other.reader.readuntil(b"\r\n.\r\n")
+    assert len(asked) <= at_pause + 1
     assert sum(asked) < BIG / 2
     wire.reader._transport.resume_reading()
     assert (await asyncio.wait_for(wire.reader.read(), 30)).endswith(b".\r\n+OK Bye\r\n")
