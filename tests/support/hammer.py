@@ -42,9 +42,7 @@ def tag_of(content: bytes) -> str:
     return content.split(b"\r\n", 1)[0].removeprefix(b"X-Tag: ").decode()
 
 
-async def hammer(
-    store: MongoStore, account: AccountId, seed: int, turns: int, acked: Callable[[str], None]
-) -> None:
+async def hammer(store: MongoStore, account: AccountId, seed: int, turns: int, acked: Callable[[str], None]) -> None:
     """`turns` random mutations; calls `acked` with the tag of each message that was answered."""
     rng = random.Random(seed)
     ids = {name: (await store.read.head(account, name)).mailbox_id for name in MAILBOXES}
@@ -78,10 +76,11 @@ async def hammer(
             await compact_due(store.db, store.committer, FAR_FUTURE)
 
 
-async def _main(uri: str, database: str, account: str, seed: str, turns: str, point: str = "") -> None:
+async def _main(uri: str, database: str, *rest: str) -> None:
+    account, seed, turns, *point = rest
     store = MongoStore(connect(uri, app="hammer", database=database))
     if point:
-        crash.arm(point)
+        crash.arm(point[0])
     try:
         await hammer(
             store,

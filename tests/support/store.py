@@ -103,9 +103,7 @@ async def check_account(db: Database, account_id: AccountId) -> dict[MailboxId, 
 async def _check_mailbox(db: Database, session: Session, mailbox: Document) -> tuple[Contents, set[bytes]]:
     mailbox_id = mailbox["_id"]
     first, last = page_id_range(mailbox_id)
-    documents = await db[schema.PAGES].find(
-        {"_id": {"$gte": first, "$lte": last}}, session=session, sort=[("_id", 1)]
-    )
+    documents = await db[schema.PAGES].find({"_id": {"$gte": first, "$lte": last}}, session=session, sort=[("_id", 1)])
     directory = unpack_directory(mailbox["pages"])
     assert [split_page_id(d["_id"])[1] for d in documents[::2]] == [ref.number for ref in directory]
     uids: array[int] = array("I")
@@ -136,7 +134,7 @@ async def _check_mailbox(db: Database, session: Session, mailbox: Document) -> t
         assert counts[name] == mailbox[name], name
     every_uid = [uid for columns in [*pages, tail] for uid in columns.uids]
     assert every_uid == sorted(set(every_uid))
-    vanished = []
+    vanished: list[int] = []
     for tombstone in await db[schema.VANISHED].find({"a": mailbox["a"], "m": mailbox_id}, session=session):
         assert tombstone["modseq"] <= mailbox["highest_modseq"]
         vanished += unpack(U32, tombstone["u"])

@@ -72,9 +72,7 @@ async def test_two_stores_and_a_watcher(db: Database, stores: list[MongoStore]) 
     done = asyncio.Event()
     acked: list[str] = []
     watchers = [asyncio.create_task(watch(store, account, inbox, done)) for store in stores]
-    await asyncio.gather(
-        *[hammer(stores[seed % 2], account, seed, 25, acked.append) for seed in range(4)]
-    )
+    await asyncio.gather(*[hammer(stores[seed % 2], account, seed, 25, acked.append) for seed in range(4)])
     done.set()
     whole = (await stores[0].read.changes(account, inbox, 0)).changed
     for watcher in watchers:

@@ -102,7 +102,7 @@ _CHILD = """
 
 
 @pytest.mark.parametrize(
-    ("point", "kept"),
+    "death",
     [
         ("deliver.before_accepted", False),
         ("accept.before_commit", False),
@@ -113,8 +113,9 @@ _CHILD = """
     ],
 )
 async def test_a_process_killed_between_accepted_and_filed_loses_and_doubles_nothing(
-    mongod: Mongod, database_name: str, db: Database, store: MongoStore, point: str, kept: bool
+    mongod: Mongod, database_name: str, db: Database, store: MongoStore, death: tuple[str, bool]
 ) -> None:
+    point, kept = death
     accounts = await many(db, 3)
     content = b"x" * 600_000
     mail = envelope(*accounts, content=content)
@@ -193,7 +194,7 @@ async def test_many_confirmations_go_together(db: Database, store: MongoStore) -
     assert await db[schema.DEDUPE].count(query) == 20
     repeats = await asyncio.gather(*[store.delivery.deliver(_again(one), MESSAGE) for one in mail])
     assert {r.recipients[0].status for r in repeats} == {DeliveryStatus.DUPLICATE}
-    await asyncio.gather(*[store.delivery.confirm(one.trace_id) for one in mail])
+    await asyncio.gather(*[store.delivery.confirm([one.trace_id]) for one in mail])
     repeats = await asyncio.gather(*[store.delivery.deliver(_again(one), MESSAGE) for one in mail])
     assert {r.recipients[0].status for r in repeats} == {DeliveryStatus.FILED}
 

@@ -261,13 +261,13 @@ async def test_store_rule_03_a_mutation_that_breaks_doesnt_take_its_siblings_alo
         return original(self, ws)
 
     monkeypatch.setattr(Append, "apply", broken)
-    one, two = await asyncio.gather(
+    outcomes = await asyncio.gather(
         store.write.append(account, "INBOX", [AppendMessage(MESSAGE)], key=key()),
         store.write.append(other, "INBOX", [AppendMessage(MESSAGE)], key=key()),
         return_exceptions=True,
     )
-    assert isinstance(one, Internal)
-    assert not isinstance(two, BaseException)
+    assert isinstance(outcomes[0], Internal)
+    assert not isinstance(outcomes[1], BaseException)
     assert await db[schema.BODIES].count({"a": account}) == 0
 
 
@@ -546,20 +546,27 @@ async def test_store_rule_08_the_deadline_is_the_calls(
     commit_fails_with(monkeypatch, *[(False, TRANSIENT)] * 1000)
     started = time.monotonic()
     with pytest.raises(Unavailable):
-        await store.committer.submit(
-            Append(account, key(), "INBOX", [AppendMessage(MESSAGE)], [body]), seconds=0.3
-        )
+        await store.committer.submit(Append(account, key(), "INBOX", [AppendMessage(MESSAGE)], [body]), seconds=0.3)
     assert time.monotonic() - started < 3
     monkeypatch.undo()
     assert await store.read.contents(account, [BodyId(body.body_id)], 1) == [None]
     await check_account(db, account)
 
 
-async def test_store_rule_08_a_caller_that_goes_away_stops_no_batch(db: Database, store: MongoStore) -> None:
+async def test_store_rule_08_a_caller_that_goes_away_stops_no_batch(
+    db: Database, store: MongoStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     accounts = [await new_account(db) for _ in range(4)]
     tasks = [asyncio.create_task(store.delivery.deliver(envelope(a), MESSAGE)) for a in accounts]
-    while not store.committer._running:
-        await asyncio.sleep(0)
+    begun = asyncio.Event()
+    begin = Session.begin
+
+    async def spy(self: Session) -> None:
+        begun.set()
+        await begin(self)
+
+    monkeypatch.setattr(Session, "begin", spy)
+    await begun.wait()
     tasks[0].cancel()
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(results[0], asyncio.CancelledError)

@@ -248,16 +248,16 @@ async def test_store_rule_13_uid_validity_never_comes_back(db: Database, store: 
     assert document["last_uid_validity"] == seen[-1]
 
 
-async def test_store_rule_13_changes_of_the_tree_serialise(
-    db: Database, store: MongoStore, second: MongoStore
-) -> None:
+async def test_store_rule_13_changes_of_the_tree_serialise(db: Database, store: MongoStore, second: MongoStore) -> None:
     """A child made while its parent is deleted or renamed: one of the two comes first."""
     for turn in range(6):
         account = await new_account(db)
         await store.write.create(account, "P", key=key())
         version = (await store.read.tree(account)).version
-        other = store.write.delete(account, "P", key=key()) if turn % 2 else store.write.rename(
-            account, "P", "Q", key=key()
+        other = (
+            store.write.delete(account, "P", key=key())
+            if turn % 2
+            else store.write.rename(account, "P", "Q", key=key())
         )
         results = await asyncio.gather(
             second.write.create(account, "P/child", key=key()), other, return_exceptions=True

@@ -43,7 +43,7 @@ def groups(directory: Sequence[PageRef]) -> list[list[int]]:
         while position + 1 < len(directory):
             following = directory[position + 1]
             coming = following.rows - following.dead
-            fits = 0 < alive and 0 < coming and alive + coming <= PAGE_ROWS
+            fits = alive > 0 and coming > 0 and alive + coming <= PAGE_ROWS
             if not fits or not (heavy or _half_dead(following)):
                 break
             position += 1

@@ -1,8 +1,9 @@
 """The mutations of mail in: filing one account's copy, and keeping a whole transaction in an `accepted` document.
 
 Duplicate keys (design.md, section 6): a sender whose connection died on our 250 offers the message again. Each filed
-recipient leaves a key made of the content's digest, the reverse-path and the address, for an hour or until the client
-spoke again; while it is there, the same message for the same address in another transaction is a duplicate.
+recipient leaves a key made of the content's digest, the reverse-path and the address, for an hour. Until the client
+spoke again, the same message for the same address in another transaction is a duplicate; afterwards only one that began
+earlier: an offer the sender gave up may still be under way when its repeat is long confirmed.
 """
 
 from __future__ import annotations
@@ -65,14 +66,19 @@ def leave_duplicate_keys(ws: Workspace, keys: Sequence[DedupeId], trace_id: str)
 
 
 def first_transaction(ws: Workspace, keys: Sequence[DedupeId], envelope: Envelope) -> str | None:
-    """The trace of an unconfirmed transaction that brought the same message, if there is one."""
+    """The trace of another transaction that brought the same message, if this one repeats it.
+
+    Once the other's 250 was confirmed, what begins later is a copy on purpose. What began before it (trace ids are in
+    order of time) is an offer whose sender gave up and came again; it was under way for longer than its repeat.
+    """
     now = date(ws.now)
     for key in keys:
         document = ws.dedupe.get(key)
-        if document is None or document["expires"] <= now:
+        if document is None or document["expires"] <= now or document["trace"] == envelope.trace_id:
             continue
         first: str = document["trace"]
-        if first != envelope.trace_id and first not in envelope.confirmed:
+        confirmed = document.get("confirmed", False) or first in envelope.confirmed
+        if not confirmed or envelope.trace_id < first:
             return first
     return None
 

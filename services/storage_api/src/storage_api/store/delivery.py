@@ -206,7 +206,7 @@ class MongoDelivery:
         Not majority-committed: a lost confirmation costs a deliberate second copy at worst, within an hour.
         """
         keys = self._db[schema.DEDUPE].unacknowledged_by_majority()
-        await keys.delete_many({"trace": {"$in": list(trace_ids)}})
+        await keys.update_many({"trace": {"$in": list(trace_ids)}}, {"$set": {"confirmed": True}})
 
     def _confirm_later(self, trace_ids: Sequence[str]) -> None:
         """The same for what came with a delivery, many at a time: that delivery has looked past these keys itself."""
