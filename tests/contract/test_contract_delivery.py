@@ -89,6 +89,17 @@ async def test_a_confirmation_that_comes_with_the_delivery_counts_for_it(world: 
     assert (await world.inbox()).head.messages == 2
 
 
+async def test_an_offer_overtaken_by_its_own_repeat_makes_no_second_copy(world: World) -> None:
+    """The sender gave the first offer up and came again; the first is still under way when the second is confirmed."""
+    overtaken, repeat, deliberate = (envelope(("a@example.test", world.account)) for _ in range(3))
+    await world.store.delivery.deliver(repeat, MESSAGE)
+    await world.store.delivery.confirm([repeat.trace_id])
+    late = (await world.store.delivery.deliver(overtaken, MESSAGE)).recipients[0]
+    assert (late.status, late.duplicate_of) == (DeliveryStatus.DUPLICATE, repeat.trace_id)
+    assert (await world.store.delivery.deliver(deliberate, MESSAGE)).recipients[0].status is DeliveryStatus.FILED
+    assert (await world.inbox()).head.messages == 2
+
+
 async def test_one_recipient_over_quota_does_not_hinder_the_other(world: World) -> None:
     poor = await world.new_account(quota=10)
     result = await world.store.delivery.deliver(

@@ -182,7 +182,7 @@ class Delivery(Protocol):
         """
 
     async def confirm(self, trace_ids: Sequence[str]) -> None:
-        """Clients spoke again after our 250: the duplicate keys of these transactions no longer match.
+        """Clients spoke again after our 250: what begins after these transactions is no repeat of them.
 
         May be lost; a deliberate second copy within an hour is then taken for a duplicate.
         """

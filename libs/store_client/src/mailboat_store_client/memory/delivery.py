@@ -47,7 +47,8 @@ class MemoryDelivery:
         if isinstance(before := account.done.get(key), RecipientResult):
             return before
         duplicate = (envelope.content_sha256, envelope.reverse_path, recipient.address.lower())
-        if first := self._state.delivered.get(duplicate):
+        first = self._state.delivered.get(duplicate)
+        if first and (first not in self._state.confirmed or envelope.trace_id < first):
             return RecipientResult(recipient.address, DeliveryStatus.DUPLICATE, duplicate_of=first)
         try:
             self._state.check_quota(account, len(content))
@@ -70,5 +71,4 @@ class MemoryDelivery:
         return named[0] if named else self._state.by_name(account, "INBOX")
 
     async def confirm(self, trace_ids: Sequence[str]) -> None:
-        for duplicate in [d for d, first in self._state.delivered.items() if first in trace_ids]:
-            del self._state.delivered[duplicate]
+        self._state.confirmed.update(trace_ids)

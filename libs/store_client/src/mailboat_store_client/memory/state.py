@@ -131,6 +131,7 @@ class State:
         self.accounts: dict[AccountId, Account] = {}
         self.addresses: dict[str, AccountId] = {}
         self.delivered: dict[tuple[bytes, str, str], str] = {}
+        self.confirmed: set[str] = set()
         self.available = True
         self._listeners: list[Callable[[MailboxChanged], None]] = []
 

@@ -16,7 +16,7 @@ bodies      see store/bodies.py
 blobs, blob_chunks   see store/blobs.py
 gc          see store/gc.py
 dedupe      _id {a, k: key}, kind, r result, expires (date); also duplicate keys of deliveries: k is a 32-byte digest,
-            trace the first transaction's id
+            trace the first transaction's id, confirmed (its client has read our 250)
 accepted    _id trace id, at (ms), next_attempt (ms), envelope, pending [{address, a, mailbox}], content or parts
 accepted_parts   _id {t: trace id, i: number}, data, at (ms)
 accounts    _id account id, usage {bytes, messages}, quota_bytes (0: none), tree_version, last_uid_validity, seq,
