@@ -79,6 +79,7 @@ class Change:
 
     box: str
     token: str
+    uid: int
     add: bool
     flags: frozenset[str]
     began: float
@@ -92,6 +93,7 @@ class Removal:
 
     box: str
     token: str
+    uid: int
     began: float
     acked: float | None = None
 
@@ -169,6 +171,7 @@ class Watch:
         self._floor = 1  # every living entry below it has been fetched
         self._before: set[int] = set()
         self._known: set[int] = set()
+        self._uids: dict[str, int] = {}
         self._ledger = ledger
 
     def _fault(self, kind: Kind, detail: str) -> None:
@@ -238,6 +241,9 @@ class Watch:
         if token is not None:
             if self.tokens.setdefault(uid, token) != token:
                 self._fault(Kind.UID_CHANGED, f"UID {uid} was {self.tokens[uid]} and is {token}")
+            if self._uids.setdefault(token, uid) != uid:
+                self._fault(Kind.DOUBLE, f"{token} came as UID {self._uids[token]} and as UID {uid}")
+                self._uids[token] = uid
             self.seen_at.setdefault(token, now)
         if modseq is not None:
             if modseq < self.modseqs.get(uid, 0):
@@ -345,7 +351,10 @@ class _Box:
             if message.acked is not None and removal is None:
                 self._find(Kind.LOST, f"{message.token}, offered {message.offers} times, to {len(message.boxes)} boxes")
             return
-        if removal is not None and removal.acked is not None:
+        if removal is not None and any(row.uid != removal.uid for row in rows):
+            detail = f"{message.token} was UID {removal.uid}, which was expunged, and is UID {rows[0].uid} too"
+            self._find(Kind.DOUBLE, f"{detail}, offered {message.offers} times")
+        elif removal is not None and removal.acked is not None:
             self._find(Kind.RESURRECTED, f"{message.token} at UID {rows[0].uid} was expunged")
         for row in rows:
             if not _is_unaltered(row.content, message):
@@ -370,6 +379,7 @@ class _Box:
 
     def _flags(self) -> None:
         possible: dict[str, list[frozenset[str]]] = {}
+        uids = {change.token: change.uid for change in self._ledger.changes if change.box == self._box}
         for change in self._ledger.changes:
             if change.box != self._box:
                 continue
@@ -382,7 +392,7 @@ class _Box:
                 possible.setdefault(token, [message.flags])
         for token, states in possible.items():
             for row in self._rows.get(token, []):
-                if row.flags not in states:
+                if row.uid == uids.get(token, row.uid) and row.flags not in states:
                     wanted = " or ".join(_shown(state) for state in dict.fromkeys(states))
                     self._find(Kind.FLAGS, f"{token} at UID {row.uid} has {_shown(row.flags)}, not {wanted}")
 
@@ -396,10 +406,10 @@ class _Box:
                 )
             assert change.acked is not None
             earliest = change.acked if earliest is None else min(earliest, change.acked)
-        last = {change.token: change.modseq or 0 for change in told}
-        for token, modseq in last.items():
+        last = {(change.token, change.uid): change.modseq or 0 for change in told}
+        for (token, uid), modseq in last.items():
             for row in self._rows.get(token, []):
-                if row.modseq < modseq:
+                if row.uid == uid and row.modseq < modseq:
                     self._find(Kind.ORDER, f"{token} has modseq {row.modseq}, its last change was told as {modseq}")
 
 

@@ -20,6 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from mailboat_local.stack import Stack
+from mailboat_store_client.balance import Address
+from pymongo import MongoClient
+from pymongo.database import Database
 
 from tests.faults.auditor import Finding
 from tests.faults.clients import Endpoint
@@ -36,8 +39,9 @@ class Platform:
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self.tls = ssl.create_default_context(cafile=str(stack.layout.ca))
-        self._numbers = itertools.count(1)
+        self.mongo: MongoClient[dict[str, Any]] = MongoClient(stack.mongodb_uri)
         self.notes: list[str] = []
+        self._numbers = itertools.count(1)
 
     # Whom and where
 
@@ -59,6 +63,33 @@ class Platform:
         assert {row["result"] for row in answer["results"]} == {"created"}, answer
         return made
 
+    async def accounts_of_pod(self, pod: int, count: int) -> list[Account]:
+        """New accounts, at least half of which have their writes sent to this replica of storage_api."""
+        made = await self.accounts(count)
+        while sum(self._pod_of(account) == pod for account in made) * 2 < count:
+            (more,) = await self.accounts(1)
+            if self._pod_of(more) == pod:
+                made.pop(next(n for n, account in enumerate(made) if self._pod_of(account) != pod))
+                made.append(more)
+        return made
+
+    def account_id(self, account: Account) -> bytes:
+        """The account's id in the store."""
+        found = self.database["addresses"].find_one({"_id": account.address})
+        assert found is not None, f"{account.address} has no address document"
+        return bytes(found["a"])
+
+    @property
+    def database(self) -> Database[dict[str, Any]]:
+        """The store itself, for planting faults and ageing documents."""
+        return self.mongo.get_default_database()
+
+    def _pod_of(self, account: Account) -> int:
+        ports = [self.stack.ports(f"storage_api-{n}")["internal"] for n in (1, 2)]
+        addresses = [Address(f"http://127.0.0.1:{port}") for port in ports]
+        key = self.account_id(account)
+        return 1 + max((0, 1), key=lambda n: addresses[n].score(key))
+
     def _rest(self, method: str, path: str, body: object) -> Any:
         request = urllib.request.Request(
             self.stack.api_url + path,
@@ -71,22 +102,17 @@ class Platform:
 
     # Life and death
 
-    async def restart_armed(self, name: str, point: str | None) -> int:
-        """Kill a process (if it runs) and start it with an armed crash point, or none; its pid, once it is ready."""
+    async def start(self, name: str, wait: bool = True) -> int:
+        """Start a process that isn't running, without a crash point; its pid."""
+        self.stack.extra_env.get(name, {}).pop("MB_CRASH_POINT", None)
+        return await asyncio.to_thread(self.stack.start, name, 60.0 if wait else None)
+
+    async def start_armed(self, name: str, point: str) -> int:
+        """Kill a process if it runs, and start it with an armed crash point, which it may reach before it is ready."""
         if self.stack.pid(name) is not None:
             await asyncio.to_thread(self.stack.kill, name)
-        return await self.start(name, point)
-
-    async def start(self, name: str, point: str | None = None) -> int:
-        """Start a process that isn't running."""
-        self.stack.extra_env[name] = {"MB_CRASH_POINT": point} if point else {}
-        return await asyncio.to_thread(self.stack.start, name)
-
-    async def start_dying(self, name: str, point: str) -> float:
-        """Start a process that will die at its crash point, maybe before it is ready; when it died."""
-        self.stack.extra_env[name] = {"MB_CRASH_POINT": point}
-        pid = await asyncio.to_thread(self.stack.start, name, None)
-        return await self.death(pid)
+        self.stack.extra_env.setdefault(name, {})["MB_CRASH_POINT"] = point
+        return await asyncio.to_thread(self.stack.start, name, None)
 
     async def kill(self, name: str) -> float:
         """SIGKILL; when it died."""
@@ -96,22 +122,21 @@ class Platform:
     async def death(self, pid: int, seconds: float = CRASH_SECONDS) -> float:
         """Waits until a process is gone; when that was. Raises TimeoutError."""
         loop = asyncio.get_running_loop()
-        gone = loop.create_future()
+        gone = asyncio.Event()
         descriptor = os.pidfd_open(pid)
-        loop.add_reader(descriptor, lambda: gone.done() or gone.set_result(time.monotonic()))
+        loop.add_reader(descriptor, gone.set)
         try:
             async with asyncio.timeout(seconds):
-                died: float = await gone
-                return died
+                await gone.wait()
+            return time.monotonic()
         finally:
             loop.remove_reader(descriptor)
             os.close(descriptor)
 
     async def stopped(self, pid: int, seconds: float = CRASH_SECONDS) -> float:
         """Waits until a process stands still (SIGSTOP); when that was. Raises TimeoutError."""
-        async with asyncio.timeout(seconds):
-            while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
-                await asyncio.sleep(0.005)  # the kernel tells only a parent's waitpid, which the runner's is
+        stat = Path(f"/proc/{pid}/stat")
+        await poll(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", seconds, 0.005)
         return time.monotonic()
 
     # Judgement
@@ -141,10 +166,12 @@ class Platform:
         assert (status, found) == (0, []), f"mailboatctl audit found {found}"
         return figures
 
-    def load(self, accounts: Sequence[Account], seed: int, mix: Mix | None = None, sites: Sites | None = None) -> Load:
+    def load(
+        self, accounts: Sequence[Account], seed: int, mix: Mix | None = None, crowd: Sequence[Account] = ()
+    ) -> Load:
         """A load on these accounts; its seed is printed."""
-        print(f"seed {seed}, {len(accounts)} accounts")
-        return Load(sites or self.sites(), accounts, seed, mix)
+        print(f"seed {seed}, {len(accounts) + len(crowd)} accounts")
+        return Load(self.sites(), accounts, seed, mix, crowd)
 
     def check_writable(self, what: str, times: dict[str, float]) -> None:
         """Every mailbox took a message in time."""
@@ -162,7 +189,7 @@ def report(findings: Sequence[Finding], most: int = 20) -> str:
 
 
 async def poll(condition: Callable[[], bool], seconds: float, every: float = 0.05) -> None:
-    """Wait until a condition outside this process holds. Raises TimeoutError."""
+    """Wait until a condition outside this process holds: nothing there could wake us. Raises TimeoutError."""
     async with asyncio.timeout(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110
             await asyncio.sleep(every)

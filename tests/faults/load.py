@@ -31,6 +31,7 @@ from tests.faults.auditor import (
 )
 from tests.faults.clients import (
     Closed,
+    Done,
     Endpoint,
     ImapClient,
     Response,
@@ -46,6 +47,7 @@ SENDER = "sender@faults.example"
 BOX = "INBOX"
 SETTLE_SECONDS = 30.0
 FINISH_SECONDS = 90.0
+CROWD_AT_ONCE = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class Mix:
 
     senders: int = 3
     recipients: float = 0.3  # share of messages with several recipients
+    crowd: float = 0.0  # share of messages for every mailbox there is, the crowd's too
     large: float = 0.03  # share of messages with an attachment that becomes a blob
     drop: float = 0.05  # share of transactions whose sender leaves before the answer
     append: float = 4.0  # weights of what a mailbox user does
@@ -88,9 +91,18 @@ class _Entry:
 class Load:
     """One run: `start`, then `stop` (which waits until every sender has its 250), then `verdict`."""
 
-    def __init__(self, sites: Sites, accounts: Sequence[Account], seed: int, mix: Mix | None = None) -> None:
+    def __init__(
+        self,
+        sites: Sites,
+        accounts: Sequence[Account],
+        seed: int,
+        mix: Mix | None = None,
+        crowd: Sequence[Account] = (),
+    ) -> None:
+        """`crowd`: accounts that only get mail, and are only looked at in the end."""
         self.sites = sites
         self.accounts = list(accounts)
+        self.crowd = list(crowd)
         self.ledger = Ledger()
         self.watches = [
             Watch(account.address, f"watcher on pod {n + 1}", self.ledger)
@@ -144,11 +156,17 @@ class Load:
     async def _judge(self) -> list[Finding]:
         observed: dict[str, Observed] = {}
         findings: list[Finding] = []
-        for account in self.accounts:
-            views = [await observe(endpoint, account) for endpoint in self.sites.imap]
+
+        async def look(account: Account, endpoints: Sequence[Endpoint]) -> None:
+            views = [await observe(endpoint, account) for endpoint in endpoints]
             observed[account.address] = views[0]
             for other in views[1:]:
-                findings += compare_views(account.address, views[0], other)
+                findings.extend(compare_views(account.address, views[0], other))
+
+        await asyncio.gather(*(look(account, self.sites.imap) for account in self.accounts))
+        for start in range(0, len(self.crowd), CROWD_AT_ONCE):
+            some = self.crowd[start : start + CROWD_AT_ONCE]
+            await asyncio.gather(*(look(account, self.sites.imap[:1]) for account in some))
         return findings + judge(self.ledger, observed, self.watches)
 
     async def deliver_to_all(self, endpoints: Sequence[Endpoint], since: float | None = None) -> dict[str, float]:
@@ -162,6 +180,32 @@ class Load:
             return account.address, time.monotonic() - began
 
         return dict(await asyncio.gather(*(one(n, account) for n, account in enumerate(self.accounts))))
+
+    # By hand, where no actor is at work
+
+    async def append(
+        self, client: ImapClient, account: Account, flags: str = "", picture: int | None = None
+    ) -> Message:
+        """One message, surely appended; `picture`: with that attachment."""
+        token = self.new_token()
+        content = compose(token, self.rng(token), picture)
+        message = self.ledger.offer(token, content, (account.address,), False, time.monotonic())
+        message.flags = frozenset(flags.split())
+        done = await client.append(BOX, content, flags)
+        assert done.status == "OK", done
+        message.acked = time.monotonic()
+        message.uid = _append_uid(done)
+        return message
+
+    async def remove(self, client: ImapClient, account: Account, messages: Sequence[Message]) -> None:
+        """Expunge appended messages, surely; the mailbox is selected."""
+        now = time.monotonic()
+        uids = [message.uid for message in messages if message.uid is not None]
+        for command in (f"UID STORE {_uid_set(uids)} +FLAGS.SILENT (\\Deleted)", f"UID EXPUNGE {_uid_set(uids)}"):
+            done = await client.command(command)
+            assert done.status == "OK", done
+        for message, uid in zip(messages, uids, strict=True):
+            self.ledger.removals.append(Removal(account.address, message.token, uid, now, time.monotonic()))
 
     # What actors share
 
@@ -256,19 +300,23 @@ class _Sender:
         self._client: SmtpClient | None = None
 
     async def run(self) -> None:
-        addresses = [account.address for account in self._load.accounts]
         mix = self._load.mix
         while not self._load.stopping:
-            several = len(addresses) > 1 and self._rng.random() < mix.recipients
-            count = self._rng.randint(2, len(addresses)) if several else 1
-            await self.send(self._rng.sample(addresses, count), drop=self._rng.random() < mix.drop)
+            await self.send(self._recipients(mix), drop=self._rng.random() < mix.drop)
             await self._load.pause(self._rng)
         self.close()
+
+    def _recipients(self, mix: Mix) -> list[str]:
+        addresses = [account.address for account in self._load.accounts]
+        if self._rng.random() < mix.crowd:
+            return addresses + [account.address for account in self._load.crowd]
+        several = len(addresses) > 1 and self._rng.random() < mix.recipients
+        return self._rng.sample(addresses, self._rng.randint(2, len(addresses)) if several else 1)
 
     async def send(self, recipients: Sequence[str], drop: bool = False) -> Message:
         """One message, offered until it is taken; `drop`: leave before the first answer."""
         token = self._load.new_token()
-        content = compose(token, self._rng, self._rng.random() < self._load.mix.large)
+        content = compose(token, self._rng, self._picture())
         message = self._load.ledger.offer(token, content, recipients, True, time.monotonic())
         while message.acked is None:
             try:
@@ -292,6 +340,9 @@ class _Sender:
                 await asyncio.sleep(self._rng.uniform(0.05, 0.2))  # a peer's back-off
         return message
 
+    def _picture(self) -> int | None:
+        return self._rng.randint(1, 5) if self._rng.random() < self._load.mix.large else None
+
     def close(self) -> None:
         if self._client is not None:
             self._client.close()
@@ -309,6 +360,7 @@ class _User:
         self._rng = rng
         self._known: dict[str, _Entry] = {}
         self._doubtful: set[str] = set()
+        self._met: set[str] = set()
         self._last_uid = 0
 
     async def run(self) -> None:
@@ -336,7 +388,7 @@ class _User:
 
     async def _append(self, client: ImapClient) -> None:
         token = self._load.new_token()
-        content = compose(token, self._rng, self._rng.random() < self._load.mix.large)
+        content = compose(token, self._rng, self._picture())
         message = self._ledger.offer(token, content, (self._box,), False, time.monotonic())
         message.flags = frozenset(self._rng.sample(FLAGS, self._rng.randint(0, 2)))
         message.offers = 1
@@ -344,8 +396,11 @@ class _User:
         if done.status != "OK":
             return
         message.acked = time.monotonic()
-        message.uid = int(done.text.partition("APPENDUID ")[2].partition("]")[0].split()[1])
+        message.uid = _append_uid(done)
         await self._learn(client)
+
+    def _picture(self) -> int | None:
+        return self._rng.randint(1, 5) if self._rng.random() < self._load.mix.large else None
 
     async def _learn(self, client: ImapClient) -> None:
         """What has arrived since the last look."""
@@ -355,7 +410,8 @@ class _User:
             if fetched is None or fetched.literal is None or fetched.uid is None or fetched.uid <= self._last_uid:
                 continue
             token = token_of(fetched.literal)
-            if token in self._ledger.messages:
+            if token in self._ledger.messages and token not in self._met:
+                self._met.add(token)
                 self._known[token] = _Entry(fetched.uid, self._ledger.messages[token].flags)
             self._last_uid = fetched.uid
 
@@ -375,7 +431,9 @@ class _User:
         if not tokens:
             return False
         now = time.monotonic()
-        changes = {self._known[t].uid: Change(self._box, t, add, frozenset({flag}), now) for t in tokens}
+        changes = {
+            self._known[t].uid: Change(self._box, t, self._known[t].uid, add, frozenset({flag}), now) for t in tokens
+        }
         self._ledger.changes += changes.values()
         self._doubtful |= set(tokens)
         done = await client.command(f"UID STORE {_uid_set(changes)} {'+' if add else '-'}FLAGS ({flag})")
@@ -396,9 +454,9 @@ class _User:
         tokens = self._some([token for token, entry in self._known.items() if "\\Deleted" not in entry.flags])
         if len(self._known) < 8 or not await self._change(client, tokens, "\\Deleted", True):
             return
-        removals = [Removal(self._box, token, time.monotonic()) for token in tokens]
+        removals = [Removal(self._box, token, self._known.pop(token).uid, time.monotonic()) for token in tokens]
         self._ledger.removals += removals
-        uids = [self._known.pop(token).uid for token in tokens]
+        uids = [removal.uid for removal in removals]
         done = await client.command(f"UID EXPUNGE {_uid_set(uids)}")
         if done.status == "OK":
             for removal in removals:
@@ -475,22 +533,27 @@ class _Watcher:
         self._load.heard()
 
 
-def compose(token: str, rng: random.Random, large: bool) -> bytes:
-    """A message: text of 50 to 6,000 octets with awkward lines; `large`: an attachment of some 100 KB, from a small choice."""
+def compose(token: str, rng: random.Random, picture: int | None = None) -> bytes:
+    """A message: text of 50 to 6,000 octets with awkward lines; with an attachment of 150 KB, the same for a number."""
     head = (
         f"From: Sender <{SENDER}>\r\nTo: undisclosed-recipients:;\r\nSubject: message {token}\r\n"
         f"Date: Mon, 2 Nov 2026 10:00:00 +0000\r\nMessage-ID: <{token}@faults.example>\r\nMIME-Version: 1.0\r\n"
     )
     lines = [".", "..", "From nobody", "plain text " * rng.randint(0, 6), "x" * rng.randint(0, 70)]
     text = "".join(f"{rng.choice(lines)}\r\n" for _ in range(rng.randint(3, 100)))
-    if not large:
+    if picture is None:
         return f"{head}Content-Type: text/plain\r\n\r\n{text}".encode()
-    picture = random.Random(rng.randint(1, 5)).randbytes(75_000).hex()
-    body = "\r\n".join(picture[at : at + 76] for at in range(0, len(picture), 76))
+    data = random.Random(picture).randbytes(75_000).hex()
+    body = "\r\n".join(data[at : at + 76] for at in range(0, len(data), 76))
     return (
         f'{head}Content-Type: multipart/mixed; boundary="b"\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\n{text}\r\n'
         f"--b\r\nContent-Type: application/octet-stream\r\n\r\n{body}\r\n--b--\r\n"
     ).encode()
+
+
+def _append_uid(done: Done) -> int:
+    """The UID in `[APPENDUID validity uid]` (RFC 4315)."""
+    return int(done.text.partition("APPENDUID ")[2].partition("]")[0].split()[1])
 
 
 def _uid_set(uids: Sequence[int] | dict[int, Change]) -> str:
