@@ -229,7 +229,7 @@ async def test_sessions_end_leaves_nothing_behind() -> None:
         for client in clients[:3]:
             await client.close()
         await clients[3].ok("UNSELECT")
-        while sum(running.news.followed.values()) > 1:
+        while sum(running.news.followed.values()) > 2:
             await clients[4].ok("NOOP")
         await clients[4].ok("LOGOUT")
         assert await clients[4].response() == b""
@@ -237,6 +237,7 @@ async def test_sessions_end_leaves_nothing_behind() -> None:
         assert await clients[3].response() == b""
         await (await running.connect()).ok("NOOP")
         assert len(running.gateway.accounts) == 0
+        assert sum(running.news.followed.values()) == 0
         assert not any(view.watchers for view in running.gateway.views._views.values())
 
 

@@ -98,6 +98,7 @@ class Session:
         "auth_failures",
         "bad_commands",
         "enabled",
+        "following",
         "gateway",
         "idling",
         "link",
@@ -115,6 +116,7 @@ class Session:
         self.selected: Selected | None = None
         self.enabled: set[bytes] = set()
         self.idling = False
+        self.following = False
         self.auth_failures = 0
         self.bad_commands = 0
 
@@ -212,8 +214,16 @@ class Session:
         policy = self.gateway.policy
         self.link.set_limits(Limits(append=policy.message_limit), idle_seconds=policy.idle_seconds)
 
+    async def follow(self) -> None:
+        """Hear the account's news from now to the session's end: a binding per SELECT would cost more than the
+        SELECT.
+        """
+        if not self.following:
+            self.following = True
+            await self.gateway.news.subscribe(self.account)
+
     def select(self, selected: Selected) -> None:
-        """Enter a mailbox; there is none selected before. The account's news is already subscribed to."""
+        """Enter a mailbox; there is none selected before."""
         self.gateway.views.enter(selected.view, selected)
         self.selected = selected
         self.state = State.SELECTED
@@ -231,7 +241,6 @@ class Session:
         if self.state is State.SELECTED:
             self.state = State.AUTHENTICATED
         self.gateway.views.leave(selected.view, selected)
-        await self.gateway.news.unsubscribe(self.account)
         await self._claim_recent(selected)
 
     async def _claim_recent(self, selected: Selected) -> None:
@@ -247,10 +256,11 @@ class Session:
         self.state = State.LOGOUT
         if self.account_id is not None:
             self.gateway.accounts.release(self.account_id)
-        return self._leave_quietly() if self.selected is not None else None
+        return self._leave_quietly() if self.following else None
 
     async def _leave_quietly(self) -> None:
         try:
+            await self.gateway.news.unsubscribe(self.account)
             await self.deselect()
         except (Refused, Failure) as error:
             log.info("left a mailbox without claiming its recent messages", cause=repr(error))

@@ -27,13 +27,9 @@ async def open_mailbox(session: Session, command_: t.Select | t.Examine, *, read
     await session.deselect()
     if command_.condstore:
         enable_condstore(session)
-    news, account = session.gateway.news, session.account
-    await news.subscribe(account)  # before the mailbox is read, or what comes between would be missed
-    try:
-        view, first_recent = await session.gateway.views.open(account, command_.mailbox)
-    except BaseException:
-        await news.unsubscribe(account)
-        raise
+    await session.follow()  # before the mailbox is read, or what comes between would be missed
+    account = session.account
+    view, first_recent = await session.gateway.views.open(account, command_.mailbox)
     selected = Selected(view, read_only=read_only, recent_from=first_recent, wake=session.wake)
     session.select(selected)
     if not read_only and first_recent < view.uid_next:
