@@ -181,6 +181,16 @@ async def test_maildrop_lease_is_exclusive_and_ends(world: World) -> None:
     await write.release_maildrop(world.account, second.token)
 
 
+async def test_maildrop_lease_is_given_again_to_the_holder_whose_answer_was_lost(world: World) -> None:
+    write = world.store.write
+    lost = await write.lease_maildrop(world.account, "pod-1 attempt-1", 60)
+    lease = await write.lease_maildrop(world.account, "pod-1 attempt-1", 60)
+    with pytest.raises(Refused):
+        await write.lease_maildrop(world.account, "pod-1 attempt-2", 60)
+    await write.release_maildrop(world.account, lost.token)
+    assert (await write.renew_maildrop(world.account, lease.token, 60)).token == lease.token
+
+
 async def test_maildrop_lease_of_a_dead_holder_runs_out(world: World) -> None:
     await world.store.write.lease_maildrop(world.account, "pod-1", 0)
     assert (await world.store.write.lease_maildrop(world.account, "pod-2", 60)).token

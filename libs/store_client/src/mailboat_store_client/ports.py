@@ -162,7 +162,10 @@ class MailboxWrite(Protocol):
         """SELECT's claim: messages with UID >= the returned value are \\Recent for this session and for no other."""
 
     async def lease_maildrop(self, account_id: AccountId, holder: str, seconds: int) -> MaildropLease:
-        """POP3's exclusive lease. Refused IN_USE while another holder's lease lives."""
+        """POP3's exclusive lease. Refused IN_USE while another holder's lease lives.
+
+        `holder` is unique to an attempt: a repeat by the same holder takes the lease anew.
+        """
 
     async def renew_maildrop(self, account_id: AccountId, token: bytes, seconds: int) -> MaildropLease:
         """Refused IN_USE if the lease was lost."""

@@ -221,7 +221,7 @@ class MemoryMailboxWrite:
     async def lease_maildrop(self, account_id: AccountId, holder: str, seconds: int) -> MaildropLease:
         account = self._state.account(account_id)
         now = self._state.clock()
-        if account.lease and account.lease[0].expires_at > now:
+        if account.lease and account.lease[0].expires_at > now and account.lease[1] != holder:
             raise Refused(RefusedCode.IN_USE, "Maildrop is in use")
         lease = MaildropLease(uuid7(), now + seconds * 1000)
         account.lease = (lease, holder)

@@ -24,9 +24,10 @@ def _lease(document: Document) -> MaildropLease:
 
 
 async def take(db: Database, account_id: AccountId, holder: str, seconds: int) -> MaildropLease:
-    """Take the lease if nobody holds it. Refused IN_USE otherwise."""
+    """Take the lease if nobody holds it, or the same holder does. Refused IN_USE otherwise."""
     token = secrets.token_bytes(16)
-    free = {"$lte": [{"$ifNull": ["$expires", "$$NOW"]}, "$$NOW"]}
+    ended = {"$lte": [{"$ifNull": ["$expires", "$$NOW"]}, "$$NOW"]}
+    free = {"$or": [ended, {"$eq": ["$holder", {"$literal": holder}]}]}  # a repeat of a call whose answer was lost
     ours = {"token": token, "holder": {"$literal": holder}, "expires": _lasting(seconds)}
     # All fields of one $set stage see the document as it was before.
     stage = {"$set": {field: {"$cond": [free, value, f"${field}"]} for field, value in ours.items()}}
