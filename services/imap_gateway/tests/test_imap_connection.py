@@ -241,6 +241,20 @@ async def test_sessions_end_leaves_nothing_behind() -> None:
         assert not any(view.watchers for view in running.gateway.views._views.values())
 
 
+async def test_a_client_that_has_said_all_is_answered_in_full() -> None:
+    async with imap_gateway() as running:
+        client = await running.connect()
+        client.send(f'a LOGIN {ALICE} "{PASSWORD}"\r\nb SELECT INBOX\r\nc STATUS INBOX (MESSAGES)\r\n'.encode())
+        client.writer.write_eof()
+        assert (await client.until(b"c OK"))[-2] == b"* STATUS INBOX (MESSAGES 0)"
+        assert await client.response() == b""
+        half = await running.session()
+        half.send(b"a APPEND INBOX {10+}\r\nhalf")
+        half.writer.write_eof()
+        assert await half.response() == b""
+        assert running.gateway.in_flight.used == 0
+
+
 def test_capabilities_need_their_code(monkeypatch: pytest.MonkeyPatch) -> None:
     capabilities.check()
     entries = dict(registry._entries)

@@ -65,6 +65,7 @@ class ImapConnection(Connection):
         self._offered = False
         self._bye: bytes | None = None
         self._reading = True
+        self._ended = False  # the client will send no more
         self._login_timer: asyncio.TimerHandle | None = None
 
     # --- Connection's hooks ---
@@ -90,7 +91,7 @@ class ImapConnection(Connection):
         if self._task is None or self._line is not None or self._input is not None:
             self.close()
         else:
-            self._bye = self._bye or b""  # what was asked for is finished first
+            self._ended = True  # what was asked for is finished first
 
     def on_idle(self) -> None:
         if self._task is not None and not self.session.idling and self._line is None:
@@ -216,6 +217,8 @@ class ImapConnection(Connection):
             event = self._receiver.next_event()
             self._wants_more()
             if event is None:
+                if self._ended:
+                    raise ConnectionResetError("the client ended within a command")
                 self._input = self._loop.create_future()
                 await self._input
             elif isinstance(event, Fault):
@@ -252,6 +255,8 @@ class ImapConnection(Connection):
             self._task = None
         if self._bye is not None and not self.lost:
             self._say_bye()
+        elif self._ended:
+            self.close()
 
     async def _handle(self, event: Event) -> None:
         match event:
