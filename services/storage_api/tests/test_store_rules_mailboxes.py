@@ -14,7 +14,7 @@ from mailboat_store_client.types import AppendMessage, DeliveryStatus, FlagMode,
 from storage_api.db import schema
 from storage_api.db.driver import Collection, Database, Session, connect
 from storage_api.store import write
-from storage_api.store.compaction import compact_due, groups
+from storage_api.store.compaction import Compact, compact_due, groups
 from storage_api.store.mongo import MongoStore
 from storage_api.store.pages import PageRef, page_id_range, unpack_directory
 
@@ -76,8 +76,7 @@ async def test_store_rule_09_compaction_is_one_transaction_and_changes_no_modseq
     whole = await store.read.changes(account, inbox, 0)
     partial = await store.read.changes(account, inbox, synced)
     assert len(await page_documents(db, inbox)) == 12
-    gone = await compact_due(db, second.committer, time.time_ns() // 1_000_000 + 1000)
-    assert gone == len(doomed)
+    assert await second.committer.submit(Compact(account, inbox)) == len(doomed)
     assert len(await page_documents(db, inbox)) == 6, "two merged, one untouched, two merged with what came after"
     await check_account(db, account)
     assert await store.read.changes(account, inbox, 0) == whole
@@ -86,7 +85,8 @@ async def test_store_rule_09_compaction_is_one_transaction_and_changes_no_modseq
     assert await db[schema.MAILBOXES].count({"compact_at": {"$exists": True}, "a": account}) == 0
     await fill(store, account, "INBOX", 300)
     await store.write.expunge(account, inbox, None, key=key(), only_deleted=False)
-    await compact_due(db, store.committer, time.time_ns() // 1_000_000 + 1000)
+    while await compact_due(db, store.committer, time.time_ns() // 1_000_000 + 1000):
+        pass  # other tests' mailboxes are due as well
     assert await page_documents(db, inbox) == []
     await fill(store, account, "INBOX", 40)
     await check_account(db, account)

@@ -203,10 +203,10 @@ class MongoDelivery:
     async def confirm(self, trace_ids: Sequence[str]) -> None:
         """The clients have read our 250: the same message may come again on purpose.
 
-        Not majority-committed: a lost confirmation costs a deliberate second copy at worst, within an hour.
+        On a majority, because a transaction's snapshot may leave out what only the primary has acknowledged: the next
+        delivery would not see the confirmation.
         """
-        keys = self._db[schema.DEDUPE].unacknowledged_by_majority()
-        await keys.update_many({"trace": {"$in": list(trace_ids)}}, {"$set": {"confirmed": True}})
+        await self._db[schema.DEDUPE].update_many({"trace": {"$in": list(trace_ids)}}, {"$set": {"confirmed": True}})
 
     def _confirm_later(self, trace_ids: Sequence[str]) -> None:
         """The same for what came with a delivery, many at a time: that delivery has looked past these keys itself."""
