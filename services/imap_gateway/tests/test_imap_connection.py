@@ -222,6 +222,29 @@ async def test_lost_news_is_caught_up_by_the_poll() -> None:
         polling.cancel()
 
 
+async def test_a_channel_lost_in_the_middle_of_the_long_pause_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imap_gateway.views.POLL_SECONDS_WITHOUT_NEWS", 0.02)
+    store = MemoryStore()
+    store.add_account(ALICE, PASSWORD)
+    async with imap_gateway(store) as first, imap_gateway(store, hear_news=False) as deaf:
+        looked = asyncio.Event()
+
+        def connected() -> bool:
+            looked.set()
+            return deaf.news.connected
+
+        polling = asyncio.ensure_future(deaf.gateway.views.keep_polling(connected))
+        listener, actor = await deaf.session("INBOX"), await first.session("INBOX")
+        listener.send(b"i IDLE\r\n")
+        assert await listener.response() == b"+ idling"
+        await actor.append("INBOX", b"Subject: x\r\n\r\n")
+        await looked.wait()
+        deaf.news.connected = False
+        async with asyncio.timeout(5):
+            assert await listener.response() == b"* 1 EXISTS"
+        polling.cancel()
+
+
 async def test_sessions_end_leaves_nothing_behind() -> None:
     async with imap_gateway() as running:
         clients = [await running.session("INBOX") for _ in range(5)]

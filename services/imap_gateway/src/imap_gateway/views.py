@@ -246,12 +246,16 @@ class Views:
 
     async def keep_polling(self, connected: Callable[[], bool]) -> None:
         """For the life of the process."""
+        due = time.monotonic() + POLL_SECONDS
         while True:
-            seconds = POLL_SECONDS if connected() else POLL_SECONDS_WITHOUT_NEWS
             polled = asyncio.ensure_future(self._polled.wait())
-            await asyncio.wait((polled,), timeout=seconds)
+            await asyncio.wait((polled,), timeout=POLL_SECONDS_WITHOUT_NEWS)
             polled.cancel()
+            # Looked at every second: a channel that is lost in the middle of the long pause must not wait for its end.
+            if connected() and not self._polled.is_set() and time.monotonic() < due:
+                continue
             self._polled.clear()
+            due = time.monotonic() + POLL_SECONDS
             try:
                 await self.poll()
             except (Failure, Refused) as error:
