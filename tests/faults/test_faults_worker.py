@@ -5,6 +5,7 @@ Both would come only after days, so the test ages the documents they wait for: r
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -102,11 +103,13 @@ class Garbage:
 
     def age(self) -> None:
         """Everything is as if it had happened so long ago that the next look at it acts."""
-        self._db["vanished"].update_many(self._mine, {"$inc": {"at": -15 * DAY}})
-        self._db["bodies"].update_many(
-            {**self._mine, "dead_since": {"$exists": True}}, {"$inc": {"dead_since": -2 * DAY}}
-        )
-        self._db["blobs"].update_many({}, {"$inc": {"touched": -2 * DAY}})
+        now = time.time_ns() // 1_000_000
+        marked = {**self._mine, "dead_since": {"$exists": True}}
+        self._db["vanished"].update_many(
+            self._mine, {"$set": {"at": now - 15 * DAY}}
+        )  # not so old that they are pruned
+        self._db["bodies"].update_many(marked, {"$set": {"dead_since": now - 2 * DAY}})
+        self._db["blobs"].update_many({}, {"$set": {"touched": now - 2 * DAY}})
         for account_id in self._accounts:
             due = {"a": account_id, "due": 0, "noted": 0}
             self._db["gc"].update_one({"_id": account_id}, {"$set": due}, upsert=True)

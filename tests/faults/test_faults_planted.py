@@ -1,0 +1,63 @@
+"""Faults planted in the store itself: the judge sees them through IMAP, `mailboatctl audit` in the documents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.faults import plants
+from tests.faults.auditor import Kind, judge
+from tests.faults.clients import ImapClient
+from tests.faults.harness import Platform
+from tests.faults.load import BOX, Account, Load, observe
+
+pytestmark = pytest.mark.stack
+
+PLANTS: list[tuple[Callable[[plants.Planted], None], set[Kind], set[str]]] = [
+    (plants.drop_page, set(), {"missing_page", "lost_message"}),
+    (plants.drop_tail_entry, {Kind.LOST}, {"lost_message"}),
+    (plants.deliver_twice, {Kind.DOUBLE}, {"unclaimed_entry"}),
+    (plants.change_uid, {Kind.UID_CHANGED}, {"lost_message", "unclaimed_entry"}),
+    (plants.lose_flag, {Kind.FLAGS}, set()),
+    (plants.resurrect, {Kind.RESURRECTED}, {"vanished_and_present"}),
+    (plants.delete_body, set(), {"missing_body"}),
+    (plants.delete_chunk, set(), {"damaged_body"}),
+    (plants.wrong_counter, set(), {"wrong_counter"}),
+    (plants.wrong_usage, set(), {"wrong_usage"}),
+    (plants.swap_page_rows, set(), {"uids_out_of_order"}),
+]
+"""The fault, what the judge must say (nothing: IMAP doesn't show it), what the audit must say (nothing: no promise)."""
+
+
+async def fill(load: Load, account: Account) -> None:
+    """A page and a tail, one message with an attachment, one expunged, the newest flagged; no gateway has a view of it."""
+    client = await ImapClient.connect(load.sites.imap[1], account.address, account.password)
+    messages = [await load.append(client, account, picture=7 if n == 3 else None) for n in range(36)]
+    await client.select(BOX)
+    await load.remove(client, account, messages[5:6])
+    await load.append(client, account, "\\Flagged")
+    client.close()
+
+
+@pytest.mark.parametrize(("plant", "seen", "audited"), PLANTS, ids=[plant.__name__ for plant, _, _ in PLANTS])
+async def test_a_planted_fault_is_found(
+    platform: Platform,
+    seed: int,
+    plant: Callable[[plants.Planted], None],
+    seen: set[Kind],
+    audited: set[str],
+) -> None:
+    (account,) = await platform.accounts(1)
+    load = platform.load([account], seed)
+    await fill(load, account)
+    with plants.planted(platform.database, platform.account_id(account), plant):
+        status, findings, _ = await platform.audit()
+        if seen:
+            state = await observe(load.sites.imap[0], account)
+            assert seen <= {finding.kind for finding in judge(load.ledger, {account.address: state})}
+    mine = [finding for finding in findings if finding.get("account") == platform.account_id(account).hex()]
+    assert mine == findings
+    assert audited <= {finding["finding"] for finding in mine}
+    assert status == (1 if audited else 0)
+    assert (await platform.audit())[:2] == (0, []), "the store is as it was before"
