@@ -16,6 +16,7 @@ class Broker:
     def __init__(self) -> None:
         self.up = asyncio.Event()
         self.said: list[MailboxChanged] = []
+        self._heard = asyncio.Event()
 
     def declare_topology(self, topology: Topology) -> None:
         assert [exchange.name for exchange in topology.exchanges] == ["mailboat.events"]
@@ -26,7 +27,14 @@ class Broker:
     def publish(self, _exchange: str, _key: str, body: bytes) -> bool:
         if self.up.is_set():
             self.said.append(decode(body))
+            self._heard.set()
         return self.up.is_set()
+
+    async def until_said(self, count: int) -> None:
+        async with asyncio.timeout(5):
+            while len(self.said) < count:
+                self._heard.clear()
+                await self._heard.wait()
 
 
 def news(mailbox: int, modseq: int) -> MailboxChanged:
@@ -47,9 +55,7 @@ async def test_the_newest_news_of_each_mailbox_is_said_when_rabbitmq_is_back() -
         publisher.committed([news(1, modseq), news(2, modseq + 10)])
     assert broker.said == []
     broker.up.set()
-    async with asyncio.timeout(5):
-        while len(broker.said) < 2:
-            await asyncio.sleep(0)
+    await broker.until_said(2)
     assert [(n.mailbox_id[0], n.modseq) for n in broker.said] == [(1, 4), (2, 14)]
     publisher.committed([news(3, 1)])
     assert broker.said[-1].mailbox_id[0] == 3

@@ -130,6 +130,10 @@ class LimitsSettings(ServiceSettings):
     exempt_networks: NetworkList = Field((), description="Networks without a limit per address")
 
 
+class EdgeSettings(TlsSettings, ProxySettings, LimitsSettings):
+    """For a service that clients on the internet connect to."""
+
+
 class DnsSettings(ServiceSettings):
     """For a service that resolves names outside the cluster."""
 
@@ -184,6 +188,8 @@ def parse(cls: type[S], environ: Mapping[str, str]) -> S:
 
 def _fault(cls: type[ServiceSettings], item: dict[str, Any]) -> str:
     location = item["loc"]
+    if not location:  # a rule over several settings: its text names them
+        return str(item["msg"]).removeprefix("Value error, ")
     name = PREFIX + str(location[0]).upper()
     if item["type"] == "missing":
         description = cls.model_fields[str(location[0])].description

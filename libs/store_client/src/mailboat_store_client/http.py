@@ -16,7 +16,9 @@ from mailboat.storage.v1 import delivery_pb2 as delivery
 from mailboat.storage.v1 import directory_pb2 as directory
 from mailboat.storage.v1 import mailbox_read_pb2 as read
 from mailboat.storage.v1 import mailbox_write_pb2 as write
+from mailboat_common.config import SecretFile, StorageClientSettings
 from mailboat_common.errors import Internal, Unavailable
+from mailboat_common.lifecycle import Lifecycle
 from mailboat_common.log import get_logger
 
 from . import codec
@@ -49,6 +51,15 @@ from .types import (
 
 R = TypeVar("R")
 log = get_logger(__name__)
+
+
+async def open_store(life: Lifecycle, settings: StorageClientSettings) -> HttpStore:
+    """The store of a service, for its life: a condition of its readiness, closed at its end."""
+    store = HttpStore(settings.storage_url, SecretFile(settings.internal_token_file).text)
+    await store.start()
+    life.on_close(store.close)
+    life.add_check("storage", lambda: store.up)
+    return store
 
 
 class HttpStore:

@@ -1,9 +1,9 @@
 """Delivery worker: takes outbound jobs from RabbitMQ. Keeps nothing; may be killed at any instant."""
 
 from mailboat_common.bus import Bus
-from mailboat_common.config import SecretFile, load
+from mailboat_common.config import load
 from mailboat_common.lifecycle import Lifecycle, run
-from mailboat_store_client.http import HttpStore
+from mailboat_store_client.http import open_store
 
 from . import jobs
 from .settings import Settings
@@ -14,10 +14,7 @@ def main() -> None:
     settings = load(Settings)
 
     async def start(life: Lifecycle) -> None:
-        store = HttpStore(settings.storage_url, SecretFile(settings.internal_token_file).text)
-        await store.start()
-        life.on_close(store.close)
-        life.add_check("storage", lambda: store.up)
+        await open_store(life, settings)
         bus = Bus(settings.amqp_url, "delivery_worker")
         life.on_close(bus.close)
         life.add_check("rabbitmq", lambda: bus.connected)

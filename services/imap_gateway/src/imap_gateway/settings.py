@@ -1,19 +1,12 @@
 """Settings of the IMAP gateway (environment `MB_*`)."""
 
-from mailboat_common.config import (
-    AmqpSettings,
-    LimitsSettings,
-    Port,
-    ProxySettings,
-    StorageClientSettings,
-    TlsSettings,
-)
+from mailboat_common.config import AmqpSettings, EdgeSettings, Port, StorageClientSettings
 from pydantic import Field
 
 from .policy import MIB, Policy
 
 
-class Settings(StorageClientSettings, AmqpSettings, TlsSettings, ProxySettings, LimitsSettings):
+class Settings(StorageClientSettings, AmqpSettings, EdgeSettings):
     """A port of 0 is not listened on; PROXY ports speak the PROXY protocol before anything else."""
 
     imap_port: Port = Field(2143, description="IMAP with STARTTLS")

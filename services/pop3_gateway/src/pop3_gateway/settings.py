@@ -1,10 +1,10 @@
 """Settings of the POP3 gateway (environment `MB_*`)."""
 
-from mailboat_common.config import LimitsSettings, Port, ProxySettings, StorageClientSettings, TlsSettings
+from mailboat_common.config import EdgeSettings, Port, StorageClientSettings
 from pydantic import Field
 
 
-class Settings(StorageClientSettings, TlsSettings, ProxySettings, LimitsSettings):
+class Settings(StorageClientSettings, EdgeSettings):
     """A port of 0 is not listened on; PROXY ports speak the PROXY protocol before anything else."""
 
     pop3_port: Port = Field(2110, description="POP3 with STLS")

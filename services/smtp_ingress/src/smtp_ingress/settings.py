@@ -1,10 +1,10 @@
 """Settings of the SMTP ingress (environment `MB_*`)."""
 
-from mailboat_common.config import LimitsSettings, Port, ProxySettings, StorageClientSettings, TlsSettings
+from mailboat_common.config import EdgeSettings, Port, StorageClientSettings
 from pydantic import Field
 
 
-class Settings(StorageClientSettings, TlsSettings, ProxySettings, LimitsSettings):
+class Settings(StorageClientSettings, EdgeSettings):
     """A port of 0 is not listened on; PROXY ports speak the PROXY protocol before anything else."""
 
     connections_per_address: int = Field(50, ge=1, description="Connections of one client address (IPv6: /64)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -11,14 +11,16 @@ from mailboatctl.context import connect
 from mailboatctl.errors import Unreachable
 from mailboatctl.output import AsJson, err, print_json_line, say
 
+Deep = Annotated[bool, typer.Option("--deep", help="Read every message's bytes too: slow, and finds damage.")]
 
-def audit(as_json: AsJson = False) -> None:
+
+def audit(deep: Deep = False, as_json: AsJson = False) -> None:
     """Check the whole store. Exit status 1 if there is a finding.
 
     With --json: one document a line, the findings first, then {"summary": ...}.
     """
     with connect() as api:
-        findings, summary = _show(api.lines("POST", "/v1/audit"), as_json)
+        findings, summary = _show(api.lines("POST", "/v1/audit?deep=true" if deep else "/v1/audit"), as_json)
     if not as_json:
         counts = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in summary.items() if name != "findings")
         say(f"Checked: {counts or 'nothing'}.")
