@@ -556,6 +556,7 @@ async def test_store_rule_08_the_deadline_is_the_calls(
 async def test_store_rule_08_a_caller_that_goes_away_stops_no_batch(
     db: Database, store: MongoStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And what it was refused, or gave up, isn't done behind its back when MongoDB answers again."""
     accounts = [await new_account(db) for _ in range(4)]
     tasks = [asyncio.create_task(store.delivery.deliver(envelope(a), MESSAGE)) for a in accounts]
     begun = asyncio.Event()
@@ -571,4 +572,6 @@ async def test_store_rule_08_a_caller_that_goes_away_stops_no_batch(
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(results[0], asyncio.CancelledError)
     assert all(not isinstance(result, BaseException) for result in results[1:])
-    assert (await store.read.head(accounts[0], "INBOX")).messages == 1
+    assert [(await store.read.head(account, "INBOX")).messages for account in accounts] == [0, 1, 1, 1]
+    for account in accounts:
+        await check_account(db, account)

@@ -64,6 +64,10 @@ LEFTOVERS_EVERY_SECONDS = 0.25
 _MAX_ROUNDS = 16
 
 
+class _GivenUpError(Exception):
+    """Someone whose mutation is in the transaction was told meanwhile that it could not be done."""
+
+
 class _Group:
     """Mutations that commit together, and whoever waits for them."""
 
@@ -250,6 +254,8 @@ class Committer:
                 await self._read(session, ws, mutations)
                 outcomes = [await self._judge(session, ws, mutation) for mutation in mutations]
                 await self._write(session, ws)
+                if any(group.future.done() for group in batch):
+                    raise _GivenUpError
                 _points("before_commit", mutations)
                 await _commit_until(session, deadline)
             except BaseException:
@@ -391,6 +397,8 @@ async def _commit_until(session: Session, deadline: float) -> None:
 
 
 def _may_run_again(error: Exception) -> bool:
+    if isinstance(error, _GivenUpError):
+        return True  # without it: a transaction may have waited for MongoDB for longer than its callers
     return is_transient(error) or is_duplicate_key(error) or is_commit_unknown(error)
 
 
