@@ -75,6 +75,11 @@ async def test_more_recipients_than_a_transaction_are_all_filed_and_nothing_is_l
     assert await db[schema.ACCEPTED_PARTS].count({"_id.t": mail.trace_id}) == 0
     repeat = await store.delivery.deliver(mail, MESSAGE)
     assert [r.status for r in repeat.recipients[:70]] == [DeliveryStatus.FILED] * 70
+    assert [r.status for r in repeat.recipients[70:]] == [DeliveryStatus.OVER_QUOTA, DeliveryStatus.GONE]
+    await db[schema.ACCOUNTS].update_one({"_id": poor}, {"$set": {"quota_bytes": 0}})
+    again = await store.delivery.deliver(_again(mail), MESSAGE)
+    assert [r.status for r in again.recipients[:70]] == [DeliveryStatus.DUPLICATE] * 70
+    assert again.recipients[70].status is DeliveryStatus.FILED, "who was refused is no duplicate of nothing"
     for account in (accounts[0], accounts[69]):
         assert await messages_of(db, account) == 1
     assert await db[schema.ACCEPTED].find_one({"_id": mail.trace_id}) is None

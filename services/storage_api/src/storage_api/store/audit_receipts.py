@@ -3,6 +3,7 @@
 For a day every mutation's receipt is in `dedupe` (store.md, rule 6), written in its transaction; so the receipts of
 deliveries, appends, copies, moves and undeletes are the list of what was accepted. Each place they name must be
 visible or have left under a tombstone, and what was answered as a duplicate must have a first that was filed or waits.
+For an hour each accepted recipient has a duplicate key as well: its transaction was filed here, or waits.
 The other way round each entry saved within that day must be claimed by one of them, or by the tombstone of a move: an
 entry nobody claims was filed twice, or came from nowhere.
 """
@@ -35,6 +36,7 @@ class ReceiptAudit:
     _moved: set[tuple[bytes, int]] = field(default_factory=set)
     _filed: dict[str, set[tuple[bytes, int]]] = field(default_factory=dict)
     _duplicates: list[tuple[str, str]] = field(default_factory=list)
+    _accepted: set[str] = field(default_factory=set)
 
     def find(self, kind: FindingKind, mailbox_id: bytes | None, detail: str) -> None:
         """Note a finding in this account."""
@@ -43,6 +45,8 @@ class ReceiptAudit:
     def receipt(self, document: Document) -> None:
         """One `dedupe` document."""
         kind = document.get("kind", "")
+        if kind == "duplicate":
+            self._accepted.add(document["trace"])
         if kind not in _FILING:
             return
         self.summary.receipts += 1
@@ -87,6 +91,10 @@ class ReceiptAudit:
             if first not in self._filed and first not in pending:
                 detail = f"transaction {trace} was answered as a duplicate of {first}, which wasn't filed"
                 self.find(FindingKind.LOST_MESSAGE, None, detail)
+        for trace in self._accepted - self._filed.keys() - pending:
+            self.find(
+                FindingKind.LOST_MESSAGE, None, f"transaction {trace} was accepted and is neither filed nor waiting"
+            )
         for mailbox_id, mailbox in mailboxes.items():
             for uid in mailbox.recent:
                 if (mailbox_id, uid) not in self._claims and (mailbox_id, uid) not in self._moved:

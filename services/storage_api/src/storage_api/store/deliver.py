@@ -9,7 +9,7 @@ earlier: an offer the sender gave up may still be under way when its repeat is l
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from mailboat_common.errors import Refused, RefusedCode
 from mailboat_store_client.types import (
@@ -217,22 +217,31 @@ class Deliver(Mutation[RecipientResult]):
         )
 
 
-class Accept(Mutation[dict[AccountId, str]]):
+NotKept = dict[AccountId, RecipientResult | Refused]
+
+
+class Accept(Mutation[NotKept]):
     """Keep a transaction's recipients in an `accepted` document, before its 250.
 
     The duplicate keys are written with it, so a message offered again while recipients still wait is a duplicate. The
-    result names the recipients (accounts) that are duplicates, with the first transaction's id: they aren't kept.
+    result names the recipients (accounts) that aren't kept, with what they get instead: a duplicate's result, or the
+    refusal of an account that is gone or over quota. A refused one leaves no key: its sender is told and may come again.
     """
 
     kind = "accept"
 
     def __init__(
-        self, envelope: Envelope, recipients: dict[AccountId, list[EnvelopeRecipient]], document: Document
+        self,
+        envelope: Envelope,
+        recipients: dict[AccountId, list[EnvelopeRecipient]],
+        document: Document,
+        exempt: Set[AccountId],
     ) -> None:
         super().__init__(next(iter(recipients)), None)
         self._envelope = envelope
         self._recipients = recipients
         self._document = document
+        self._exempt = exempt
         self._keys: dict[AccountId, list[DedupeId]] = {
             account_id: [(account_id, duplicate_key(envelope, r.address)) for r in of_account]
             for account_id, of_account in recipients.items()
@@ -244,27 +253,46 @@ class Accept(Mutation[dict[AccountId, str]]):
 
     def needs(self) -> Needs:
         keys = [key for of_account in self._keys.values() for key in of_account]
-        return Needs(keys=keys, documents={schema.ACCEPTED: {self._envelope.trace_id}})
+        keys += [(account_id, receipt_key(self._envelope.trace_id)) for account_id in self._recipients]
+        documents = {schema.ACCEPTED: {self._envelope.trace_id}}
+        return Needs(keys=keys, accounts=set(self._recipients), documents=documents)
 
-    def apply(self, ws: Workspace) -> dict[AccountId, str]:
+    def apply(self, ws: Workspace) -> NotKept:
         trace_id = self._envelope.trace_id
-        if ws.document(schema.ACCEPTED, trace_id) is not None:
-            return {}  # the call is repeated; what is pending is in the document
-        duplicates: dict[AccountId, str] = {}
+        before = ws.document(schema.ACCEPTED, trace_id)
+        waiting = {recipient["a"] for recipient in before["pending"]} if before else set()
+        not_kept: NotKept = {}
         pending = []
         for account_id, recipients in self._recipients.items():
+            if account_id in waiting or (account_id, receipt_key(trace_id)) in ws.dedupe:
+                continue  # the call is repeated; this one waits already, or is filed
             if first := first_transaction(ws, self._keys[account_id], self._envelope):
-                duplicates[account_id] = first
+                not_kept[account_id] = RecipientResult("", DeliveryStatus.DUPLICATE, duplicate_of=first)
+                continue
+            try:
+                self._judge(ws, account_id, refused_before=before is not None)
+            except Refused as refused:
+                not_kept[account_id] = refused
                 continue
             leave_duplicate_keys(ws, self._keys[account_id], trace_id)
             pending += [{"address": r.address, "a": account_id, "mailbox": r.mailbox} for r in recipients]
         if pending:
             ws.insert(schema.ACCEPTED, {**self._document, "pending": pending, "at": ws.now})
             ws.tell_trace(TraceEvent(trace_id, ws.now, "accepted", details={"recipients": len(pending)}))
-        return duplicates
+        return not_kept
 
-    def receipt(self, result: dict[AccountId, str]) -> Document:
-        return {"of": list(result.values())}
+    def _judge(self, ws: Workspace, account_id: AccountId, *, refused_before: bool) -> None:
+        """Refused NO_ACCOUNT or OVER_QUOTA, also when the call is repeated and there is room meanwhile."""
+        account = ws.account(account_id)
+        if account.disabled:
+            raise Refused(RefusedCode.NO_ACCOUNT, "No such account", "disabled")
+        if refused_before:
+            raise Refused(RefusedCode.OVER_QUOTA, "Quota exceeded", "as the first time")
+        if account_id not in self._exempt:
+            edit.check_quota(account, self._document["size"])
 
-    def repeat(self, ws: Workspace, receipt: Document) -> dict[AccountId, str]:
+    def receipt(self, result: NotKept) -> Document:
+        return {"not_kept": list(result)}
+
+    def repeat(self, ws: Workspace, receipt: Document) -> NotKept:
         return {}

@@ -97,22 +97,24 @@ class MongoDelivery:
             "envelope": _envelope_document(envelope),
             "size": len(content),
         }
-        duplicates = await self._committer.submit(Accept(envelope, by_account, document))
+        exempt = {account_id for account_id, recipients in by_account.items() if _exempt(recipients)}
+        not_kept = await self._committer.submit(Accept(envelope, by_account, document, exempt))
         crash.point("deliver.after_accepted")
-        results = {
-            account_id: RecipientResult("", DeliveryStatus.DUPLICATE, duplicate_of=first)
-            for account_id, first in duplicates.items()
-        }
-        rest = {a: recipients for a, recipients in by_account.items() if a not in duplicates}
-        results.update(await self._file_accepted(envelope, rest, content))
-        given_up = [a for a, result in results.items() if result.status in _FINAL_REFUSALS]
-        await self._finish(envelope.trace_id, given_up)
-        return results
+        results = {account_id: _status(outcome) for account_id, outcome in not_kept.items()}
+        self._tell_refused(envelope, by_account, results)
+        rest = {a: recipients for a, recipients in by_account.items() if a not in not_kept}
+        filed = await self._file_accepted(envelope, rest, content)
+        gone = [account_id for account_id, result in filed.items() if result.status is DeliveryStatus.GONE]
+        await self._finish(envelope.trace_id, gone)
+        return results | filed
 
     async def _file_accepted(
         self, envelope: Envelope, by_account: ByAccount, content: bytes
     ) -> dict[AccountId, RecipientResult]:
-        """File the pending recipients, each in a transaction of its own choosing; a failure leaves it accepted."""
+        """File the pending recipients, each in a transaction of its own choosing.
+
+        A failure leaves it accepted, and so does a quota that was used up since: an accepted message is kept.
+        """
         results: dict[AccountId, RecipientResult] = {}
         accounts = list(by_account)
         for start in range(0, len(accounts), MAX_ITEMS):
@@ -121,7 +123,7 @@ class MongoDelivery:
             outcomes = await asyncio.gather(*[self._committer.submit(i) for i in items], return_exceptions=True)
             for account_id, outcome in zip(some, outcomes, strict=True):
                 results[account_id] = _status(outcome)
-                if results[account_id].status is DeliveryStatus.UNAVAILABLE:
+                if results[account_id].status in (DeliveryStatus.UNAVAILABLE, DeliveryStatus.OVER_QUOTA):
                     results[account_id] = RecipientResult("", DeliveryStatus.ACCEPTED)
         self._tell_refused(envelope, by_account, results)
         return results
