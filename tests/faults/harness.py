@@ -31,6 +31,7 @@ from tests.faults.load import Account, Load, Mix, Sites
 DOMAIN = "faults.test"
 WRITABLE_SECONDS = 2.0
 CRASH_SECONDS = 30.0
+WORKERS = ("storage_worker-1", "storage_worker-2")
 
 
 class Platform:

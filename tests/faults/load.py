@@ -173,15 +173,21 @@ class Load:
         """One message to each mailbox at the same time, offered until taken: box -> seconds since `since`."""
         began = time.monotonic() if since is None else since
 
-        async def one(n: int, account: Account) -> tuple[str, float]:
-            sender = _Sender(self, self.rng(f"word {self._count} {n}"), endpoints)
-            await sender.send((account.address,))
-            sender.close()
+        async def one(account: Account) -> tuple[str, float]:
+            await self.deliver((account.address,), endpoints)
             return account.address, time.monotonic() - began
 
-        return dict(await asyncio.gather(*(one(n, account) for n, account in enumerate(self.accounts))))
+        return dict(await asyncio.gather(*map(one, self.accounts)))
 
     # By hand, where no actor is at work
+
+    async def deliver(self, recipients: Sequence[str], endpoints: Sequence[Endpoint] = ()) -> Message:
+        """One message for these addresses, offered until it is taken."""
+        sender = _Sender(self, self.rng(f"hand {self._count}"), endpoints)
+        try:
+            return await sender.send(recipients)
+        finally:
+            sender.close()
 
     async def append(
         self, client: ImapClient, account: Account, flags: str = "", picture: int | None = None

@@ -97,7 +97,7 @@ def resurrect(p: Planted) -> None:
     first = rows.part(p.tail, 0, 1)
     assert uid < first.uids[0]
     first.uids[0], first.sizes[0], first.flags[0][0] = uid, size, 0
-    first.body_ids[:] = body_id
+    first.body_ids = bytearray(body_id)
     rows.extend(first, p.tail)
     counters = {"messages": p.inbox["messages"] + 1, "unseen": p.inbox["unseen"] + 1, "size": p.inbox["size"] + size}
     p.write_tail(first, **counters)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from tests.faults import plants
 from tests.faults.auditor import Kind, judge
 from tests.faults.clients import ImapClient
-from tests.faults.harness import Platform
+from tests.faults.harness import WORKERS, Platform, poll
 from tests.faults.load import BOX, Account, Load, observe
 
 pytestmark = pytest.mark.stack
@@ -33,7 +34,10 @@ PLANTS: list[tuple[Callable[[plants.Planted], None], set[Kind], set[str]]] = [
 async def fill(load: Load, account: Account) -> None:
     """A page and a tail, one message with an attachment, one expunged, the newest flagged; no gateway has a view of it."""
     client = await ImapClient.connect(load.sites.imap[1], account.address, account.password)
-    messages = [await load.append(client, account, picture=7 if n == 3 else None) for n in range(36)]
+    messages = [
+        await load.append(client, account, picture=load.rng(account.address).getrandbits(60) if n == 3 else None)
+        for n in range(36)
+    ]
     await client.select(BOX)
     await load.remove(client, account, messages[5:6])
     await load.append(client, account, "\\Flagged")
@@ -60,4 +64,35 @@ async def test_a_planted_fault_is_found(
     assert mine == findings
     assert audited <= {finding["finding"] for finding in mine}
     assert status == (1 if audited else 0)
-    assert (await platform.audit())[:2] == (0, []), "the store is as it was before"
+
+
+async def test_a_lost_accepted_document_is_found(platform: Platform, seed: int) -> None:
+    """A transaction that was accepted and waits for its recipients, with nobody left who works on it."""
+    db = platform.database
+    accounts = [*await platform.accounts_of_pod(1, 1), *await platform.accounts(65)]
+    load = platform.load((), seed, crowd=accounts)
+    for worker in WORKERS:
+        await platform.kill(worker)
+    frozen = await platform.start_armed("storage_api-1", "deliver.after_accepted:1:stop")
+    await asyncio.to_thread(platform.stack.wait_ready, ["storage_api-1"])
+    sending = asyncio.create_task(load.deliver([account.address for account in accounts], platform.sites((1,)).smtp))
+    await platform.stopped(frozen)
+    await platform.kill("smtp_ingress-1")  # else it would ask the other pod at once
+    await platform.kill("storage_api-1")
+    sending.cancel()
+    (waiting,) = db["accepted"].find()
+    assert len(waiting["pending"]) == len(accounts)
+    assert (await platform.audit())[:2] == (0, [])
+    db["accepted"].delete_one({"_id": waiting["_id"]})
+    status, findings, _ = await platform.audit()
+    assert status == 1
+    assert {finding["finding"] for finding in findings} == {"lost_message"}
+    assert {finding["account"] for finding in findings} == {platform.account_id(account).hex() for account in accounts}
+    db["accepted"].insert_one(waiting)
+    for name in ("storage_api-1", "smtp_ingress-1", *WORKERS):
+        await platform.start(name)
+    await poll(lambda: not db["accepted"].count_documents({}), 60)
+    for message in load.ledger.messages.values():
+        message.acked = message.began  # nobody was told, but the transaction was whole: it must be there, once
+    assert await load.verdict() == []
+    assert (await platform.audit())[:2] == (0, [])

@@ -12,13 +12,12 @@ import pytest
 
 from tests.faults.auditor import Message
 from tests.faults.clients import ImapClient
-from tests.faults.harness import Platform, poll
+from tests.faults.harness import WORKERS, Platform, poll
 from tests.faults.load import BOX, Account, Load, Mix
 from tests.faults.test_faults_crash import running
 
 pytestmark = pytest.mark.stack
 
-WORKERS = ("storage_worker-1", "storage_worker-2")
 DAY = 24 * 3600 * 1000
 
 
