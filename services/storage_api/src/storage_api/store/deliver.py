@@ -225,7 +225,7 @@ class Accept(Mutation[NotKept]):
 
     The duplicate keys are written with it, so a message offered again while recipients still wait is a duplicate. The
     result names the recipients (accounts) that aren't kept, with what they get instead: a duplicate's result, or the
-    refusal of an account that is gone or over quota. A refused one leaves no key: its sender is told and may come again.
+    refusal of an account that is gone or over quota. Such a one leaves no key: its sender is told and may come again.
     """
 
     kind = "accept"
