@@ -36,8 +36,8 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture(scope="session")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """The running stack."""
+def started_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """The stack, started once."""
     directory = tmp_path_factory.mktemp("faults") / "stack"
     services = ("storage_api", "storage_worker", "smtp_ingress", "imap_gateway")
     stack = Stack(directory, port_offset=free_offset(replicas=2), replicas=2, only=services)
@@ -49,3 +49,11 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         print("\n".join(made.notes))
     finally:
         stack.down()
+
+
+@pytest.fixture
+def platform(started_platform: Platform) -> Platform:
+    """The stack, whole and unarmed, whatever the test before has left."""
+    started_platform.stack.extra_env.clear()
+    started_platform.stack.up()
+    return started_platform

@@ -170,14 +170,18 @@ class Load:
         return findings + judge(self.ledger, observed, self.watches)
 
     async def deliver_to_all(self, endpoints: Sequence[Endpoint], since: float | None = None) -> dict[str, float]:
-        """One message to each mailbox at the same time, offered until taken: box -> seconds since `since`."""
+        """One message to each mailbox at the same time, offered until taken: box -> seconds since `since`.
+
+        Raises TimeoutError after FINISH_SECONDS.
+        """
         began = time.monotonic() if since is None else since
 
         async def one(account: Account) -> tuple[str, float]:
             await self.deliver((account.address,), endpoints)
             return account.address, time.monotonic() - began
 
-        return dict(await asyncio.gather(*map(one, self.accounts)))
+        async with asyncio.timeout(FINISH_SECONDS):
+            return dict(await asyncio.gather(*map(one, self.accounts)))
 
     # By hand, where no actor is at work
 
