@@ -20,7 +20,10 @@ ASK_FIRST_BYTES = 64 * 1024  # from here on it pays to look for the mailbox befo
 
 @command(t.Append, LOGGED_IN, capabilities=(b"MULTIAPPEND",))
 async def append(session: Session, command_: t.Append) -> Reply:
-    """RFC 9051 6.3.12, RFC 3502: all messages or none; OK means committed."""
+    """RFC 9051 6.3.12, RFC 3502: all messages or none; OK means committed.
+
+    NUL is refused: no literal may hold one (RFC 9051 9), so FETCH could never send the message as it came.
+    """
     budget = session.gateway.in_flight
     held = 0
     try:
@@ -37,6 +40,8 @@ async def append(session: Session, command_: t.Append) -> Reply:
             held += size
             messages.append(_message(following.message, await session.link.read_literal()))
             following = await session.link.next_append()
+        if any(b"\0" in message.content for message in messages):
+            raise no(b"A message with NUL can't be kept", b"CANNOT")
         result = await session.gateway.store.write.append(
             session.account, command_.mailbox, messages, key=os.urandom(16)
         )
