@@ -132,5 +132,5 @@ def _record(session: Session, login: str, result: str, cause: str = "") -> None:
         login=login,
         client=session.client,
         port=session.peer.port,
-        tls=session.tls,
+        tls=session.tls.partition(" ")[0],
     )
