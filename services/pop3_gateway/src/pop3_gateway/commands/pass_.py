@@ -41,7 +41,7 @@ async def run(session: Session, command: Pass) -> Answer:
             username, password, protocol="pop3", client=session.client
         )
     except (Failure, Refused) as error:
-        _record(session, username, "unavailable", cause=str(error))
+        _record(session, username, "unavailable", str(error))
         return UNAVAILABLE
     finally:
         metrics.auth_duration.observe(time.perf_counter() - start)
@@ -66,20 +66,20 @@ async def _open(session: Session, account_id: AccountId) -> Answer:
     return ok(f"{len(session.drop)} messages")
 
 
-async def _fail(session: Session, username: str, result: str) -> Answer:
+async def _fail(session: Session, username: str, reason: str) -> Answer:
     session.auth_failures += 1
-    _record(session, username, result)
+    _record(session, username, "failed", reason)
     await asyncio.sleep(FAILURE_SECONDS)
     last = session.auth_failures >= MAX_FAILURES
     return err("[AUTH] Authentication failed", Next.CLOSE if last else Next.COMMAND)
 
 
-def _record(session: Session, login: str, result: str, cause: str = "") -> None:
+def _record(session: Session, login: str, result: str, reason: str = "") -> None:
     metrics.auth_attempts.labels("pop3", "USER", result).inc()
     log.info(
         "authentication",
         result=result,
-        cause=cause,
+        reason=reason,
         protocol="pop3",
         mechanism="USER",
         login=login,

@@ -99,7 +99,7 @@ async def _check(session: Session, credentials: sasl.Credentials) -> Reply:
             credentials.username, credentials.password, protocol="smtp", client=session.client
         )
     except Failure as error:
-        _record(session, credentials.username, "unavailable", cause=str(error))
+        _record(session, credentials.username, "unavailable", str(error))
         return _LATER
     finally:
         metrics.auth_duration.observe(time.perf_counter() - start)
@@ -116,17 +116,17 @@ async def _check(session: Session, credentials: sasl.Credentials) -> Reply:
 
 async def _fail(session: Session, login: str, reason: str, answer: Reply) -> Reply:
     session.auth_failures += 1
-    _record(session, login, reason)
+    _record(session, login, "failed", reason)
     await asyncio.sleep(FAILURE_SECONDS)
     return _GOODBYE if session.auth_failures >= MAX_FAILURES else answer
 
 
-def _record(session: Session, login: str, result: str, cause: str = "") -> None:
+def _record(session: Session, login: str, result: str, reason: str = "") -> None:
     metrics.auth_attempts.labels("smtp", session.mechanism, result).inc()
     log.info(
         "authentication",
         result=result,
-        cause=cause,
+        reason=reason,
         protocol="smtp",
         mechanism=session.mechanism,
         login=login,
