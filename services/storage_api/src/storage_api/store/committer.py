@@ -1,10 +1,11 @@
 """Group commit: what is pending in this process goes into few transactions (store.md, rules 1, 3, 6, 7, 8).
 
 Up to `LANES` transactions run at a time; no account is in two of them, so one process never conflicts with itself. An
-idle lane starts at once with what the event loop's turn brought; while lanes are busy, what arrives makes the next
-batch. A batch reads, judges each mutation in memory, writes one bulk per collection, commits on a majority, and only
-then answers: whatever was decided from its reads has become durable with it. Nothing but database calls is awaited
-inside a transaction.
+idle lane starts at once with what the event loop's turn brought; beside a running batch another starts only with a
+few mutations to share its cost, and what arrives meanwhile makes the next one. (Two lanes without that took half as
+much CPU again for each message.) A batch reads, judges each mutation in memory, writes one bulk per collection,
+commits on a majority, and only then answers: whatever was decided from its reads has become durable with it. Nothing
+but database calls is awaited inside a transaction.
 
 A group of mutations (`submit_all`) is never split: they commit together or not at all, each with its own verdict.
 
@@ -42,7 +43,7 @@ from ..db.driver import (
 from . import metrics
 from .hooks import Hooks
 from .leftovers import end_idle_transactions
-from .loader import load, load_keys
+from .loader import load, load_first
 from .mutation import Mutation
 from .workspace import DedupeId, Missing, Needs, Workspace
 from .writes import date, plan
@@ -52,6 +53,7 @@ log = get_logger(__name__)
 R = TypeVar("R")
 
 LANES = 2
+SECOND_LANE_ITEMS = 4
 MAX_ITEMS = 64
 MAX_BYTES = 1 << 20
 MAX_PENDING = 4096
@@ -168,6 +170,8 @@ class Committer:
     def _pump(self) -> None:
         self._pump_planned = False
         while self._pending and len(self._running) < self._lanes:
+            if self._running and self._pending_items < SECOND_LANE_ITEMS:
+                return  # the running batch's end takes them
             batch = self._take()
             if not batch:
                 return
@@ -289,8 +293,7 @@ class Committer:
             wanted = mutation.needs()
             keys.extend(wanted.keys)
             needs.merge(wanted)
-        await load_keys(self._db, session, ws, keys)
-        await load(self._db, session, ws, needs)
+        await load_first(self._db, session, ws, keys, needs)
         more = Needs()
         for mutation in mutations:
             if mutation.key is not None and (mutation.account_id, mutation.key) in ws.dedupe:

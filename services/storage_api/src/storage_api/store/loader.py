@@ -1,4 +1,5 @@
-"""Reading what a transaction needs into its workspace: one find per collection, never a document twice.
+"""Reading what a transaction needs into its workspace: first what every batch reads, in one round trip, then one find
+per collection for the rest; never a document twice.
 
 A document read again in the same snapshot would hide what earlier mutations did to it in memory; so what is there
 stays.
@@ -6,8 +7,10 @@ stays.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 from mailboat_common.errors import Internal
-from mailboat_store_client.types import MailboxId
+from mailboat_store_client.types import AccountId, MailboxId
 
 from ..db import schema
 from ..db.driver import Database, Document, Session
@@ -15,14 +18,61 @@ from .pages import IMMUTABLE, MUTABLE, page_id, split_page_id
 from .state import AccountState, MailboxState, Page
 from .workspace import DedupeId, Needs, TreeEntry, Workspace, check_page
 
+INBOX = "INBOX"
 
-async def load_keys(db: Database, session: Session, ws: Workspace, keys: list[DedupeId]) -> None:
-    """Receipts and duplicate keys that exist."""
-    if not keys:
-        return
+
+async def load_first(db: Database, session: Session, ws: Workspace, keys: Sequence[DedupeId], needs: Needs) -> None:
+    """Receipts and duplicate keys that exist, and everything in `needs`.
+
+    Receipts, accounts and mailboxes come in one answer: a round trip costs as much as the documents of a batch.
+    """
+    accounts = sorted(needs.accounts | needs.inboxes)
+    pairs = needs.named | {(account_id, INBOX) for account_id in needs.inboxes}
     wanted = [{"a": account_id, "k": key} for account_id, key in keys]
-    for document in await db[schema.DEDUPE].find({"_id": {"$in": wanted}}, session=session):
-        ws.dedupe[document["_id"]["a"], document["_id"]["k"]] = document
+    parts: list[tuple[str, Document]] = []
+    if wanted:
+        parts.append((schema.DEDUPE, {"_id": {"$in": wanted}}))
+    if needs.mailboxes:
+        parts.append((schema.MAILBOXES, {"_id": {"$in": sorted(needs.mailboxes)}}))
+    if pairs:
+        parts.append((schema.MAILBOXES, _named(pairs)))
+    if parts:
+        await _joined(db, session, ws, accounts, parts)
+    for mailbox_id in needs.mailboxes:
+        ws.mailboxes.setdefault(mailbox_id, None)
+    for pair in pairs:
+        ws.names.setdefault(pair, None)
+    await load(db, session, ws, needs)
+
+
+async def _joined(
+    db: Database, session: Session, ws: Workspace, accounts: list[AccountId], parts: list[tuple[str, Document]]
+) -> None:
+    """The accounts and what `parts` ask of other collections, in one answer ($unionWith isn't for transactions).
+
+    $documents isn't either, so an account must be there for the rest to be joined to; else each is asked by itself.
+    """
+    joins: list[Document] = [
+        {"$lookup": {"from": collection, "pipeline": [{"$match": query}], "as": str(number)}}
+        for number, (collection, query) in enumerate(parts)
+    ]
+    pipeline: list[Document] = [
+        {"$match": {"_id": {"$in": accounts}}},
+        {"$group": {"_id": None, "accounts": {"$push": "$$ROOT"}}},
+        *joins,
+    ]
+    found = await db[schema.ACCOUNTS].aggregate(pipeline, session=session) if accounts else []
+    for document in found[0]["accounts"] if found else ():
+        ws.accounts[document["_id"]] = AccountState(document)
+    for account_id in accounts:
+        ws.accounts.setdefault(account_id, None)
+    for number, (collection, query) in enumerate(parts):
+        documents = found[0][str(number)] if found else await db[collection].find(query, session=session)
+        if collection == schema.DEDUPE:
+            for document in documents:
+                ws.dedupe[document["_id"]["a"], document["_id"]["k"]] = document
+        else:
+            _add_mailboxes(ws, documents)
 
 
 async def load(db: Database, session: Session, ws: Workspace, needs: Needs) -> None:
@@ -75,15 +125,19 @@ def _add_mailboxes(ws: Workspace, documents: list[Document]) -> None:
             ws.names.setdefault((mailbox.account_id, mailbox.name), mailbox.mailbox_id)
 
 
+def _named(pairs: Collection[tuple[AccountId, str]]) -> Document:
+    """A query for mailboxes by account and name; it may find a few more."""
+    return {
+        "a": {"$in": sorted({account_id for account_id, _ in pairs})},
+        "name": {"$in": sorted({name for _, name in pairs})},
+    }
+
+
 async def _by_name(db: Database, session: Session, ws: Workspace, needs: Needs) -> None:
     wanted = [pair for pair in needs.named if pair not in ws.names]
     if not wanted:
         return
-    query = {
-        "a": {"$in": sorted({account_id for account_id, _ in wanted})},
-        "name": {"$in": sorted({name for _, name in wanted})},
-    }
-    _add_mailboxes(ws, await db[schema.MAILBOXES].find(query, session=session))
+    _add_mailboxes(ws, await db[schema.MAILBOXES].find(_named(wanted), session=session))
     for pair in wanted:
         ws.names.setdefault(pair, None)
 
