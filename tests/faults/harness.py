@@ -65,14 +65,14 @@ class Platform:
         return made
 
     async def accounts_of_pod(self, pod: int, count: int) -> list[Account]:
-        """New accounts, at least half of which have their writes sent to this replica of storage_api."""
+        """New accounts, at least half of which, the first ones, have their writes sent to this replica of storage_api."""
         made = await self.accounts(count)
         while sum(self._pod_of(account) == pod for account in made) * 2 < count:
             (more,) = await self.accounts(1)
             if self._pod_of(more) == pod:
                 made.pop(next(n for n, account in enumerate(made) if self._pod_of(account) != pod))
                 made.append(more)
-        return made
+        return sorted(made, key=lambda account: self._pod_of(account) != pod)
 
     def account_id(self, account: Account) -> bytes:
         """The account's id in the store."""
