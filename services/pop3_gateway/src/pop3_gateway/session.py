@@ -82,13 +82,13 @@ class Session:
             command = parse_command(line)
         except BadCommand as error:
             return self.erred(Answer(error.response()))
-        if isinstance(command, UnknownCommand) or command.name not in COMMANDS:
+        if isinstance(command, UnknownCommand) or command.name not in commands.COMMANDS:
             return self.erred(err("Unknown command"))
         return command
 
     async def run(self, command: Command) -> Answer:
         """Answer one command."""
-        entry = COMMANDS[command.name]
+        entry = commands.COMMANDS[command.name]
         if self.drop is not None and self.drop.lost:
             return LEASE_LOST
         if entry.transaction is not None and entry.transaction != (self.drop is not None):
@@ -114,4 +114,5 @@ class Session:
             await drop.close()
 
 
-from .commands import COMMANDS  # noqa: E402 - the commands need the session's type
+# The commands need the session's type. Either may be imported first, so the table is looked up when a command comes.
+from . import commands  # noqa: E402
