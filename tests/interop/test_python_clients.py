@@ -13,7 +13,7 @@ from email.policy import SMTP
 from typing import Any
 
 import pytest
-from imapclient import IMAPClient
+from imapclient import IMAPClient  # type: ignore[import-untyped]
 
 from tests.support.stack import Account, LiveStack
 
