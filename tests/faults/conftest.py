@@ -1,6 +1,6 @@
 """One stack of two replicas for all fault tests, on ports and in a directory of its own.
 
-`--faults-seconds N`: how long each random run lasts (20 s; hours find more). `--faults-seed N`: play a run again.
+`--faults-seconds N`: how long each random run lasts (12 s; hours find more). `--faults-seed N`: play a run again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.faults.harness import Platform
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults")
-    group.addoption("--faults-seconds", type=float, default=20.0, help="length of each random run of tests/faults")
+    group.addoption("--faults-seconds", type=float, default=12.0, help="length of each random run of tests/faults")
     group.addoption("--faults-seed", type=int, default=None, help="seed of tests/faults, as a failed run printed it")
 
 

@@ -111,7 +111,7 @@ async def test_smtp_ingress_dies_before_its_250(platform: Platform, seed: int) -
     rng = random.Random(seed)
     accounts = await platform.accounts(4)
     async with running(platform.load(accounts, seed, Mix(recipients=0.5))) as load:
-        for _ in range(3):
+        for _ in range(2):
             spec = f"smtp.before_250:{rng.randint(1, 20)}"
             died = await platform.death(await platform.start_armed(INGRESS, spec))
             platform.check_writable(spec, await load.deliver_to_all(load.sites.smtp, died))
