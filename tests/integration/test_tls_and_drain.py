@@ -214,9 +214,11 @@ async def test_sigterm_under_load(live: Live, drained: tuple[str, ...]) -> None:
             tasks.create_task(appending(live, judge, writers, pod))
             tasks.create_task(reading(live, judge, reader[pod - 1], pod))
         await enough(judge, 10)
-        await asyncio.gather(*(asyncio.to_thread(live.stack.stop, name, 30.0) for name in drained))
+        await asyncio.to_thread(live.stack.processes.stop, drained, 30.0)
         await enough(judge, 10)
-        await asyncio.gather(*(asyncio.to_thread(live.stack.start, name) for name in drained))
+        for name in drained:
+            await asyncio.to_thread(live.stack.start, name, None)
+        await live.until_ready(*drained)
         await enough(judge, 10)
         judge.stop.set()
     print(f"done {dict(judge.done)}, ended {dict(judge.ended)}")

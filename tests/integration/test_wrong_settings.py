@@ -83,16 +83,11 @@ async def test_a_certificate_directory_without_a_usable_pair(live: Live, service
 
 @pytest.mark.parametrize("service", SERVICES)
 async def test_a_port_in_use_is_named(live: Live, service: str) -> None:
-    """The running replica has all ports: first the admin port is in the way, then the first of the service's own."""
-    status, text = await started(live, service, {})
-    assert status == 1
-    assert str(live.port(service, "admin")) in cause(text)
-    assert "MB_ADMIN_PORT" in cause(text)
+    """The running replica has all ports."""
     ports = [label for label in live.stack.ports(f"{service}-1") if label != "admin"]
-    if ports:
-        status, text = await started(live, service, {"MB_ADMIN_PORT": "0"})
-        assert status == 1
-        assert any(f"MB_{label.upper()}_PORT" in cause(text) for label in ports), text
+    status, text = await started(live, service, {"MB_ADMIN_PORT": "0"} if ports else {})
+    assert status == 1
+    assert any(f"MB_{label.upper()}_PORT" in cause(text) for label in ports or ["admin"]), text
 
 
 def cause(text: str) -> str:
