@@ -1,4 +1,4 @@
-"""All asynchronous tests run on uvloop, the event loop of the services: sockets, TLS and transports differ between loops."""
+"""Asynchronous tests run on uvloop, the event loop of the services: sockets, TLS and transports differ between loops."""
 
 import asyncio
 from collections.abc import Callable, Mapping
