@@ -1,4 +1,4 @@
-"""Asynchronous tests run on uvloop, the event loop of the services: sockets, TLS and transports differ between loops."""
+"""Asynchronous tests run on uvloop, as the services do: sockets, TLS and transports differ between event loops."""
 
 import asyncio
 from collections.abc import Callable, Mapping
