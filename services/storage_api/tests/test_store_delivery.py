@@ -169,6 +169,23 @@ async def test_a_recipient_that_is_over_quota_waits_in_the_accepted_document(
     assert await db[schema.ACCEPTED].find_one({"_id": mail.trace_id}) is None
 
 
+async def test_an_account_disabled_after_the_250_still_gets_the_message(
+    mongod: Mongod, database_name: str, db: Database, store: MongoStore
+) -> None:
+    accounts = [*await many(db, 2), await new_account(db)]
+    mail = envelope(*accounts, content=b"x" * 600_000)
+    arguments = (mongod.uri, database_name, mail.trace_id, mail.content_sha256.hex(), str(600_000))
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", textwrap.dedent(_CHILD), *arguments, "deliver.after_accepted"),
+        *[account.hex() for account in accounts],
+    )
+    await child.wait()
+    await db[schema.ACCOUNTS].update_one({"_id": accounts[2]}, {"$set": {"disabled": True}})
+    await store.delivery.sweep_accepted(later())
+    assert [await messages_of(db, account) for account in accounts] == [1, 1, 1]
+    assert await db[schema.ACCEPTED].find_one({"_id": mail.trace_id}) is None
+
+
 async def test_duplicate_keys_are_per_content_reverse_path_and_recipient(db: Database, store: MongoStore) -> None:
     account, other = await many(db, 2)
     first = envelope(account)

@@ -86,8 +86,8 @@ def first_transaction(ws: Workspace, keys: Sequence[DedupeId], envelope: Envelop
 class Deliver(Mutation[RecipientResult]):
     """File one copy for one account, whichever of its addresses were named.
 
-    Refused NO_ACCOUNT (deleted or disabled) and OVER_QUOTA. With `accepted`, the recipient is struck from that
-    document in the same transaction; if it isn't in it any more, it was dealt with before.
+    Refused NO_ACCOUNT (deleted; disabled too, but not once accepted) and OVER_QUOTA. With `accepted`, the recipient
+    is struck from that document in the same transaction; if it isn't in it any more, it was dealt with before.
     """
 
     kind = "deliver"
@@ -128,7 +128,7 @@ class Deliver(Mutation[RecipientResult]):
 
     def apply(self, ws: Workspace) -> RecipientResult:
         account = ws.account(self.account_id)
-        if account.disabled:
+        if account.disabled and not self._accepted:  # what was accepted before is still filed: its sender has a 250
             raise Refused(RefusedCode.NO_ACCOUNT, "No such account", "disabled")
         if self._accepted and not self._strike(ws):
             return RecipientResult(self._address, DeliveryStatus.ACCEPTED)
