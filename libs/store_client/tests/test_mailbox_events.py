@@ -14,13 +14,17 @@ class Subscription:
 
     def __init__(self) -> None:
         self.bound: set[str] = set()
+        self.asked: list[str] = []
+        self.leaving = asyncio.Event()
         self.gate: asyncio.Event | None = None
 
     async def bind(self, key: str) -> bool:
         self.bound.add(key)
+        self.asked.append(key)
         return True
 
     async def unbind(self, key: str) -> None:
+        self.leaving.set()
         if self.gate is not None:
             await self.gate.wait()
         self.bound.discard(key)
@@ -38,6 +42,11 @@ class FakeBus:
         return self.subscription
 
 
+async def given_up(events: MailboxEvents) -> None:
+    """Until every shard without sessions is unbound."""
+    await asyncio.gather(*events._leaving.values())
+
+
 def same_shard(number: int) -> list[AccountId]:
     """Accounts of one shard."""
     ids = (AccountId(n.to_bytes(16, "big")) for n in range(100_000))
@@ -51,7 +60,7 @@ def test_the_key_names_the_shard_with_three_digits() -> None:
 
 async def test_a_shard_is_bound_as_long_as_a_session_needs_it() -> None:
     bus = FakeBus()
-    events = MailboxEvents(bus, lambda news: None)
+    events = MailboxEvents(bus, lambda news: None, linger_seconds=0)
     one, other = same_shard(2)
     assert await events.subscribe(one)
     await events.subscribe(one)
@@ -60,20 +69,36 @@ async def test_a_shard_is_bound_as_long_as_a_session_needs_it() -> None:
         await events.unsubscribe(account)
         assert bus.subscription.bound == {"mailbox.007"}
     await events.unsubscribe(one)
+    await given_up(events)
     assert bus.subscription.bound == set()
+    await events.subscribe(one)
+    assert bus.subscription.bound == {"mailbox.007"}
 
 
-async def test_a_session_that_comes_while_the_shard_is_given_up_is_not_deaf() -> None:
+async def test_a_session_that_comes_back_soon_finds_the_shard_bound() -> None:
     bus = FakeBus()
     events = MailboxEvents(bus, lambda news: None)
     (account,) = same_shard(1)
     await events.subscribe(account)
+    await events.unsubscribe(account)
+    assert bus.subscription.bound == {"mailbox.007"}
+    assert await events.subscribe(account)
+    assert bus.subscription.asked == ["mailbox.007"], "the broker isn't asked again"
+    bus.connected = False
+    assert not await events.subscribe(account)
+
+
+async def test_a_session_that_comes_while_the_shard_is_given_up_is_not_deaf() -> None:
+    bus = FakeBus()
+    events = MailboxEvents(bus, lambda news: None, linger_seconds=0)
+    (account,) = same_shard(1)
+    await events.subscribe(account)
     bus.subscription.gate = asyncio.Event()
-    leaving = asyncio.create_task(events.unsubscribe(account))
-    await asyncio.sleep(0)
+    await events.unsubscribe(account)
+    await bus.subscription.leaving.wait()
     await events.subscribe(account)
     bus.subscription.gate.set()
-    await leaving
+    await given_up(events)
     assert bus.subscription.bound == {"mailbox.007"}
 
 

@@ -6,6 +6,7 @@ it has sessions for and filters by account itself: a binding per account would s
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
 
@@ -21,6 +22,7 @@ log = get_logger(__name__)
 
 EXCHANGE = Exchange("mailboat.events")
 QUEUE_LENGTH = 10_000
+LINGER_SECONDS = 60.0
 
 
 def routing_key(account_id: AccountId) -> str:
@@ -65,9 +67,17 @@ class MailboxEvents:
     """
 
     def __init__(
-        self, bus: Bus, on_changed: Callable[[MailboxChanged], None], on_reconnect: Callable[[], None] | None = None
+        self,
+        bus: Bus,
+        on_changed: Callable[[MailboxChanged], None],
+        on_reconnect: Callable[[], None] | None = None,
+        *,
+        linger_seconds: float = LINGER_SECONDS,
     ) -> None:
         self._bus = bus
+        self._linger_seconds = linger_seconds
+        self._bound: set[str] = set()
+        self._leaving: dict[str, asyncio.Task[None]] = {}
         self._on_changed = on_changed
         self._users: Counter[str] = Counter()
         self._news = bus.subscribe_shards(EXCHANGE, self._receive, QUEUE_LENGTH, on_reconnect)
@@ -81,17 +91,32 @@ class MailboxEvents:
         """One session more for this account. True: its news comes from now on; False: after the next reconnect."""
         key = routing_key(account_id)
         self._users[key] += 1
-        return await self._news.bind(key)
+        if key in self._bound:
+            return self._bus.connected
+        bound = await self._news.bind(key)
+        self._bound.add(key)
+        return bound
 
     async def unsubscribe(self, account_id: AccountId) -> None:
-        """One session less; the shard is given up with its last session."""
+        """One session less; the shard is given up some time after its last session: clients come back."""
         key = routing_key(account_id)
         self._users[key] -= 1
-        if self._users[key] <= 0:
+        if not self._users[key] and key not in self._leaving:
+            self._leaving[key] = asyncio.create_task(self._leave(key))
+
+    async def _leave(self, key: str) -> None:
+        try:
+            await asyncio.sleep(self._linger_seconds)
+            if self._users[key]:
+                return
             del self._users[key]
+            self._bound.discard(key)
             await self._news.unbind(key)
-            if key in self._users:  # a session came while we gave it up
+            if self._users[key]:  # a session came while we gave it up
                 await self._news.bind(key)
+                self._bound.add(key)
+        finally:
+            del self._leaving[key]
 
     def _receive(self, _key: str, body: bytes) -> None:
         try:

@@ -34,7 +34,7 @@ from . import rows as columns_of
 from .bodies import Bodies
 from .failures import guarded, guarded_stream
 from .pages import IMMUTABLE, MUTABLE, living, page_id, page_id_range, split_page_id, unpack_page, unpack_tail
-from .recent import first_recent, first_recents
+from .recent import JOIN, first_recents, joined_first
 
 _HEAD_FIELDS = {"tail": 0, "pages": 0}
 
@@ -64,20 +64,23 @@ class MongoMailboxRead:
         """One mailbox by name. Refused NO_MAILBOX if there is none."""
         query = {"a": account_id, "name": names.canonical(name)}
         async with self._db.snapshot() as session:
-            document = await self._db[schema.MAILBOXES].find_one(query, _HEAD_FIELDS, session=session)
-            if document is None:
+            pipeline: list[Document] = [{"$match": query}, {"$project": _HEAD_FIELDS}, JOIN]
+            found = await self._db[schema.MAILBOXES].aggregate(pipeline, session=session)
+            if not found:
                 await self._account(account_id, session)
                 raise Refused(RefusedCode.NO_MAILBOX, "Mailbox doesn't exist")
-            return head_of(document, await first_recent(self._db, session, document["_id"]))
+            return head_of(found[0], joined_first(found[0]))
 
     @guarded
     async def changes(self, account_id: AccountId, mailbox_id: MailboxId, since: int) -> MailboxChanges:
         """Everything after modseq `since`; 0 loads the whole mailbox."""
         async with self._db.snapshot() as session:
-            document = await self._db[schema.MAILBOXES].find_one({"_id": mailbox_id}, session=session)
+            pipeline = [{"$match": {"_id": mailbox_id}}, JOIN]
+            found = await self._db[schema.MAILBOXES].aggregate(pipeline, session=session)
+            document = found[0] if found else None
             if document is None or document["a"] != account_id or document.get("deleted_at") is not None:
                 raise Refused(RefusedCode.NO_MAILBOX, "Mailbox doesn't exist")
-            head = head_of(document, await first_recent(self._db, session, mailbox_id))
+            head = head_of(document, joined_first(document))
             if since >= head.highest_modseq:
                 return MailboxChanges(head, since, Columns(), array("I"))
             below_floor = 0 < since < document["vanished_floor"]

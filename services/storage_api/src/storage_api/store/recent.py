@@ -9,7 +9,7 @@ from __future__ import annotations
 from mailboat_store_client.types import AccountId, MailboxId
 
 from ..db import schema
-from ..db.driver import Database, Session
+from ..db.driver import Database, Document, Session
 
 
 async def claim(db: Database, account_id: AccountId, mailbox_id: MailboxId, uid_next: int) -> int:
@@ -20,10 +20,14 @@ async def claim(db: Database, account_id: AccountId, mailbox_id: MailboxId, uid_
     return before["first"] if before else 1
 
 
-async def first_recent(db: Database, session: Session, mailbox_id: MailboxId) -> int:
-    """First UID no session was told about, in the snapshot of `session`."""
-    found = await db[schema.RECENT].find_one({"_id": mailbox_id}, session=session)
-    return found["first"] if found else 1
+JOIN: Document = {"$lookup": {"from": schema.RECENT, "localField": "_id", "foreignField": "_id", "as": "recent"}}
+"""For a pipeline over mailboxes: one round trip instead of two."""
+
+
+def joined_first(document: Document) -> int:
+    """First UID no session was told about, of a mailbox document read with `JOIN`."""
+    found = document["recent"]
+    return int(found[0]["first"]) if found else 1
 
 
 async def first_recents(db: Database, session: Session, account_id: AccountId) -> dict[MailboxId, int]:
