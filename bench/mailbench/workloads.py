@@ -40,6 +40,14 @@ async def smtp(ctx, kind="smtp", user=0):
     return await Smtp.connect(ctx.t.host, port, lmtp=lmtp, pipelining=ctx.p.bool("pipelining", True), ssl=ssl, starttls=starttls, auth=auth)
 
 
+FROM = re.compile(rb"^From: .*$", re.M)
+
+
+def owned(message, address):
+    """The message as its author submits it: a submission server refuses somebody else's From."""
+    return FROM.sub(b"From: " + address + b"\r", message, count=1)
+
+
 async def make_mailbox(c, name, fresh=False):
     if fresh:
         await c.cmd(b'DELETE "%s"' % name, check=False)
@@ -119,7 +127,10 @@ async def smtp_ingest(ctx):
     own = {c: ctx.t.user(u).encode() for u, c in enumerate(conns)} if ctx.p.bool("auth", False) else {}
 
     async def send(c, i):
-        await c.send(own.get(c) or b"load%d@load.example" % (i % 50), [rcpt[i % users]], bodies[i] if bodies else corpus.make(i))
+        message = bodies[i] if bodies else corpus.make(i)
+        if c in own:
+            message = owned(message, own[c])
+        await c.send(own.get(c) or b"load%d@load.example" % (i % 50), [rcpt[i % users]], message)
     extra = {}
     with ctx.measure() as m:
         start = now()
@@ -157,7 +168,8 @@ async def smtp_e2e(ctx):
     with ctx.measure() as m:
         for i in range(count):
             t0 = now()
-            await s.send(b"load@load.example", [user], corpus.make(i))
+            auth = ctx.p.bool("auth", False)
+            await s.send(user if auth else b"load@load.example", [user], owned(corpus.make(i), user) if auth else corpus.make(i))
             t1 = now()
             t2 = await asyncio.wait_for(seen.get(), 30)
             m.lat.append(max(0.0, t2 - t1))
