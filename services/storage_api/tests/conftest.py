@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from storage_api.db.driver import Database, connect
 from storage_api.db.migrations import migrate
+from storage_api.store.mongo import MongoStore
 
 from tests.support.mongod import Mongod, mongod
 
@@ -27,3 +28,19 @@ async def db(mongod: Mongod, database_name: str) -> AsyncIterator[Database]:
     await migrate(database)
     yield database
     await database.close()
+
+
+@pytest.fixture
+async def store(db: Database) -> AsyncIterator[MongoStore]:
+    """The store of this process."""
+    made = MongoStore(db)
+    yield made
+    await made.committer.close()
+
+
+@pytest.fixture
+async def second(mongod: Mongod, database_name: str) -> AsyncIterator[MongoStore]:
+    """The same store as another process would see it: a client and a committer of its own."""
+    made = MongoStore(connect(mongod.uri, app="second", database=database_name))
+    yield made
+    await made.close()

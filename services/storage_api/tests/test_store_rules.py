@@ -8,7 +8,7 @@ import signal
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,22 +22,6 @@ from storage_api.store.mongo import MongoStore
 
 from tests.support.mongod import Mongod
 from tests.support.store import MESSAGE, check_account, envelope, fill, inbox_of, key, new_account
-
-
-@pytest.fixture
-async def store(db: Database) -> AsyncIterator[MongoStore]:
-    made = MongoStore(db)
-    yield made
-    await made.committer.close()
-
-
-@pytest.fixture
-async def second(mongod: Mongod, database_name: str) -> AsyncIterator[MongoStore]:
-    """The same store as another process would see it: a client and a committer of its own."""
-    made = MongoStore(connect(mongod.uri, app="second", database=database_name))
-    yield made
-    await made.close()
-
 
 Written = list[tuple[str, list[WriteOperation]]]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,29 +11,13 @@ import pytest
 from mailboat_common.errors import Refused, RefusedCode
 from mailboat_store_client.types import AppendMessage, DeliveryStatus, FlagMode, MailboxId
 from storage_api.db import schema
-from storage_api.db.driver import Collection, Database, Session, connect
+from storage_api.db.driver import Collection, Database, Session
 from storage_api.store import write
 from storage_api.store.compaction import Compact, compact_due, groups
 from storage_api.store.mongo import MongoStore
 from storage_api.store.pages import PageRef, page_id_range, unpack_directory
 
-from tests.support.mongod import Mongod
 from tests.support.store import MESSAGE, check_account, envelope, fill, inbox_of, key, new_account
-
-
-@pytest.fixture
-async def store(db: Database) -> AsyncIterator[MongoStore]:
-    made = MongoStore(db)
-    yield made
-    await made.committer.close()
-
-
-@pytest.fixture
-async def second(mongod: Mongod, database_name: str) -> AsyncIterator[MongoStore]:
-    """The same store as another process would see it."""
-    made = MongoStore(connect(mongod.uri, app="second", database=database_name))
-    yield made
-    await made.close()
 
 
 async def page_documents(db: Database, mailbox_id: MailboxId) -> list[dict[str, Any]]:

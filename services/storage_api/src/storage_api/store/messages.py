@@ -54,10 +54,7 @@ class Append(Mutation[AppendResult]):
 
     def needs(self) -> Needs:
         needs = Needs(accounts={self.account_id})
-        if self._name == "INBOX":
-            needs.inboxes.add(self.account_id)
-        else:
-            needs.named.add((self.account_id, self._name))
+        needs.name(self.account_id, self._name)
         return needs
 
     def prefetch(self, ws: Workspace) -> Needs | None:

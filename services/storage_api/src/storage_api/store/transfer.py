@@ -38,10 +38,7 @@ class Transfer(Mutation[CopyResult]):
 
     def needs(self) -> Needs:
         needs = Needs(accounts={self.account_id}, mailboxes={self._mailbox_id}, marked={self.account_id})
-        if self._target == "INBOX":
-            needs.inboxes.add(self.account_id)
-        else:
-            needs.named.add((self.account_id, self._target))
+        needs.name(self.account_id, self._target)
         return needs
 
     def prefetch(self, ws: Workspace) -> Needs | None:
@@ -61,12 +58,7 @@ class Transfer(Mutation[CopyResult]):
         return transfer(ws, account, source, target, self._uids, move=self._moves)
 
     def receipt(self, result: CopyResult) -> Document:
-        return {
-            "m": result.target.mailbox_id,
-            "v": result.uid_validity,
-            "s": pack_numbers(U32, result.source_uids),
-            "u": pack_numbers(U32, result.target_uids),
-        }
+        return _receipt(result)
 
     def repeat(self, ws: Workspace, receipt: Document) -> CopyResult:
         return CopyResult(
@@ -223,12 +215,7 @@ class Undelete(Mutation[CopyResult]):
         return columns_of.pick(dead, chosen)
 
     def receipt(self, result: CopyResult) -> Document:
-        return {
-            "m": result.target.mailbox_id,
-            "v": result.uid_validity,
-            "s": pack_numbers(U32, result.source_uids),
-            "u": pack_numbers(U32, result.target_uids),
-        }
+        return _receipt(result)
 
     def repeat(self, ws: Workspace, receipt: Document) -> CopyResult:
         return CopyResult(
@@ -237,3 +224,13 @@ class Undelete(Mutation[CopyResult]):
             tuple(unpack(U32, receipt["u"])),
             blind_delta(ws, self.account_id, receipt["m"]),
         )
+
+
+def _receipt(result: CopyResult) -> Document:
+    """What a repeat of COPY, MOVE or undelete is answered from."""
+    return {
+        "m": result.target.mailbox_id,
+        "v": result.uid_validity,
+        "s": pack_numbers(U32, result.source_uids),
+        "u": pack_numbers(U32, result.target_uids),
+    }

@@ -44,6 +44,13 @@ class Needs:
     documents: dict[str, set[Any]] = field(default_factory=dict)
     """Other documents by collection and `_id`."""
 
+    def name(self, account_id: AccountId, name: str) -> None:
+        """A mailbox by name; INBOX is known by the account."""
+        if name == "INBOX":
+            self.inboxes.add(account_id)
+        else:
+            self.named.add((account_id, name))
+
     def merge(self, other: Needs) -> None:
         """Take in what `other` needs."""
         self.accounts |= other.accounts
