@@ -7,6 +7,7 @@
 #   make status / logs    what runs; what it says                     (ARGS="-f imap_gateway")
 #   make lint             every static check
 #   make proto            generate libs/proto from proto/
+#   make images           the five container images, with docker, podman or buildah (IMAGE_PREFIX, IMAGE_TAG, BASE_IMAGE)
 #   make lock             pin requirements*.in in requirements*.txt
 #   make clean            end the platform and remove its data, the environment and all caches
 
@@ -17,13 +18,13 @@ READY := $(VENV)/.ready-$(shell pwd | cksum | cut -d' ' -f1)
 LOCAL = $(VENV)/bin/mailboat-local
 ARGS ?=
 
-.PHONY: help setup demo run up down status logs test lint proto proto-check lock clean
+.PHONY: help setup demo run up down status logs test lint proto proto-check images lock clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
 setup: $(READY)
 
-$(READY): requirements-dev.txt tools/scripts/setup $(wildcard */*/pyproject.toml tests/crashpoints/pyproject.toml)
+$(READY): requirements-dev.txt requirements-helm.txt tools/scripts/setup tools/scripts/helm $(wildcard */*/pyproject.toml tests/crashpoints/pyproject.toml)
 	@tools/scripts/setup $(VENV) $@
 
 demo run up: $(READY)
@@ -48,6 +49,9 @@ proto: $(READY)
 
 proto-check: $(READY)
 	@tools/scripts/proto --check
+
+images:
+	@tools/scripts/images
 
 lock: $(READY)
 	@tools/scripts/lock

