@@ -57,6 +57,30 @@ def test_settings_that_make_no_sense(environ: dict[str, str], tmp_path: Path) ->
         settings.load(environ, tmp_path)
 
 
+def test_the_token_may_be_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / ".local").mkdir()
+    (tmp_path / ".local/credentials.env").write_text("MB_API_URL=http://file:1\nMB_API_TOKEN=of-the-stack\n")
+    path = tmp_path / "token"
+    path.write_text("mounted\n")
+    environ = {"MB_API_URL": "http://env", "MB_API_TOKEN_FILE": str(path)}
+    assert settings.load(environ, tmp_path / "elsewhere") == settings.ApiSettings("http://env", "mounted")
+    assert settings.load(environ, tmp_path) == settings.ApiSettings("http://env", "mounted")
+    assert settings.load(environ | {"MB_API_TOKEN": "direct"}, tmp_path).token == "direct"
+    assert settings.load({"MB_API_TOKEN_FILE": ""}, tmp_path).token == "of-the-stack"
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"", b" \n", b"two words", b"two\nlines", b"\xff\xfe", "tok\u00e9n".encode()]
+)
+def test_a_token_file_that_is_of_no_use(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(WrongUse, match=r"MB_API_TOKEN_FILE: .*token (cannot be read|does not hold)") as caught:
+        settings.load({"MB_API_URL": "http://a", "MB_API_TOKEN_FILE": str(path)}, tmp_path)
+    assert "two" not in str(caught.value)
+
+
 ARGON2ID = "$argon2id$v=19$m=19456,t=2,p=1$c29t$WLY6"
 
 

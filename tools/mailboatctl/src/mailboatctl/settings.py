@@ -1,7 +1,8 @@
 """Where the API is and the token for it: ``MB_API_URL`` and ``MB_API_TOKEN``, from the environment or a file.
 
-The file is ``.local/credentials.env`` below the current directory, which the one-machine stack writes. A token never
-comes as an argument: arguments are visible to every user of the machine.
+The file is ``.local/credentials.env`` below the current directory, which the one-machine stack writes. In the
+environment ``MB_API_TOKEN_FILE`` may name a file that holds just the token, as Kubernetes mounts a secret. A token
+never comes as an argument: arguments are visible to every user of the machine.
 """
 
 from __future__ import annotations
@@ -25,18 +26,36 @@ class ApiSettings:
 
 def load(environ: Mapping[str, str], directory: Path) -> ApiSettings:
     """The environment wins over the file, name by name. Raises WrongUse."""
-    values = _read(directory / CREDENTIALS) | {name: value for name, value in environ.items() if value}
+    values = _read(directory / CREDENTIALS) | _token_file(environ) | {k: v for k, v in environ.items() if v}
     url, token = values.get("MB_API_URL", ""), values.get("MB_API_TOKEN", "")
     if not url or not token:
         raise WrongUse(
-            "Which API, with which token? Set MB_API_URL and MB_API_TOKEN, or go to a directory whose "
-            f"{CREDENTIALS} says so (make up writes it)."
+            "Which API, with which token? Set MB_API_URL and MB_API_TOKEN (or MB_API_TOKEN_FILE), or go to a directory "
+            f"whose {CREDENTIALS} says so (make up writes it)."
         )
     if not url.startswith(("http://", "https://")):
         raise WrongUse(f"MB_API_URL must begin with http:// or https://, not {url!r}.")
-    if not (token.isascii() and token.isprintable() and " " not in token):
+    if not _is_token(token):
         raise WrongUse("MB_API_TOKEN is not a token.")
     return ApiSettings(url.rstrip("/"), token)
+
+
+def _token_file(environ: Mapping[str, str]) -> dict[str, str]:
+    """The token of the file that the environment names, unless it has the token itself."""
+    path = environ.get("MB_API_TOKEN_FILE", "")
+    if not path or environ.get("MB_API_TOKEN"):
+        return {}
+    try:
+        token = Path(path).read_bytes().decode(errors="replace").strip()
+    except OSError as error:
+        raise WrongUse(f"MB_API_TOKEN_FILE: {path} cannot be read: {error.strerror}.") from error
+    if not _is_token(token):
+        raise WrongUse(f"MB_API_TOKEN_FILE: {path} does not hold a token, and nothing else, on one line.")
+    return {"MB_API_TOKEN": token}
+
+
+def _is_token(text: str) -> bool:
+    return bool(text) and text.isascii() and text.isprintable() and " " not in text
 
 
 def _read(path: Path) -> dict[str, str]:
