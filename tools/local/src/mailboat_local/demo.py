@@ -7,79 +7,27 @@ for byte with what was sent; the message's trace and commands to paste are shown
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-import smtplib
 import ssl
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.message import EmailMessage
-from email.policy import SMTP
-from email.utils import format_datetime, localtime, make_msgid
 from typing import Any
 
+from mailboatctl.client import Client, segment
+from mailboatctl.errors import ApiRefused
+from mailboatctl.smoke.endpoint import Endpoint
+from mailboatctl.smoke.imap_idle import IdleClient
+from mailboatctl.smoke.mail import OUTSIDER, Sent, compare, send
 from rich.console import Console
 from rich.table import Table
 
-from mailboat_local.idle import IdleClient
 from mailboat_local.layout import StackError
 from mailboat_local.stack import Stack
 
 DOMAIN = "example.test"
-ALICE, BOB, OUTSIDER = f"alice@{DOMAIN}", f"bob@{DOMAIN}", "carol@elsewhere.example"
-TRACE_ID = re.compile(r"\b[0-9a-hjkmnp-tv-z]{26}\b")
+ALICE, BOB = f"alice@{DOMAIN}", f"bob@{DOMAIN}"
 ARRIVAL_SECONDS = 30.0
-_WIRE = SMTP.clone(max_line_length=78)
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """A message the server has answered with 250."""
-
-    content: bytes
-    reply: str
-    seconds: float
-
-    @property
-    def trace_id(self) -> str:
-        found = TRACE_ID.search(self.reply)
-        if found is None:
-            raise StackError(f"The server's answer names no trace id: {self.reply}")
-        return found[0]
-
-
-class Rest:
-    """The REST API, with the first token."""
-
-    def __init__(self, base: str, token: str) -> None:
-        self._base = base
-        self._token = token
-
-    def call(self, method: str, path: str, body: object = None, accept: tuple[int, ...] = ()) -> tuple[int, Any]:
-        """(status, JSON); a refusal that isn't among ``accept`` is a StackError with the problem's text."""
-        request = urllib.request.Request(  # noqa: S310 - http to this machine
-            self._base + path,
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-                text = answer.read()
-                return answer.status, json.loads(text) if text else None
-        except urllib.error.HTTPError as error:
-            text = error.read()
-            if error.code in accept:
-                return error.code, None
-            raise StackError(f"{method} {path} was refused: {error.code} {text.decode(errors='replace')}") from error
-        except urllib.error.URLError as error:
-            raise StackError(f"{method} {path}: the REST API does not answer: {error.reason}") from error
+CONFLICT, NOT_FOUND = 409, 404
 
 
 class Demo:
@@ -90,72 +38,63 @@ class Demo:
         self._console = console
         self._env = stack.env
         self._tls = ssl.create_default_context(cafile=str(stack.layout.ca))
-        self._rest = Rest(stack.api_url, self._env["MB_API_TOKEN"])
+        self._smtp = stack.ports("smtp_ingress-1")
 
     def play(self) -> None:
-        """Everything; raises StackError at the first thing that isn't as it should be."""
-        self._people()
+        """Everything; raises StackError or CommandError at the first thing that isn't as it should be."""
+        with Client(self._stack.api) as api:
+            self._people(api)
+            trace_ids = self._mail()
+            for trace_id in trace_ids:
+                self._trace(api, trace_id)
+        self._commands(trace_ids[0])
+
+    def _mail(self) -> list[str]:
         imap = self._stack.ports("imap_gateway-1")["imap"]
         with IdleClient("localhost", imap, self._tls) as bob:
             bob.login(BOB, self._env["DEMO_BOB_PASSWORD"])
             count = bob.select("INBOX")
             self._say(f"bob has selected INBOX on port {imap} (STARTTLS): {count} messages, and waits in IDLE")
-            incoming = self._deliver(bob, "25, from outside", OUTSIDER, self._send_from_outside)
-            submitted = self._deliver(bob, "587, from alice, authenticated", ALICE, self._submit)
-        self._trace(incoming.trace_id)
-        self._trace(submitted.trace_id)
-        self._commands(incoming.trace_id)
+            return [
+                self._deliver(bob, "25, from outside", self._send_from_outside).trace_id,
+                self._deliver(bob, "587, from alice, authenticated", self._submit).trace_id,
+            ]
 
-    def _people(self) -> None:
-        status, _ = self._rest.call("POST", "/v1/domains", {"name": DOMAIN}, accept=(409,))
-        self._say(f"domain {DOMAIN} {'was there' if status == 409 else 'made'}")
+    def _people(self, api: Client) -> None:
+        made = _make(api, "/v1/domains", {"name": DOMAIN})
+        self._say(f"domain {DOMAIN} {'made' if made else 'was there'}")
         for address, variable in ((ALICE, "DEMO_ALICE_PASSWORD"), (BOB, "DEMO_BOB_PASSWORD")):
-            account = {"address": address, "password": self._env[variable]}
-            status, _ = self._rest.call("POST", "/v1/accounts", account, accept=(409,))
-            if status == 409:
-                path = f"/v1/accounts/{urllib.parse.quote(address)}"
-                self._rest.call("PATCH", path, {"password": self._env[variable]})
-            self._say(f"account {address} {'was there' if status == 409 else 'made'}")
+            secret = {"password": self._env[variable]}
+            made = _make(api, "/v1/accounts", {"address": address} | secret)
+            if not made:
+                api.call("PATCH", f"/v1/accounts/{segment(address)}", secret)
+            self._say(f"account {address} {'made' if made else 'was there'}")
 
-    def _deliver(self, bob: IdleClient, way: str, sender: str, send: Callable[[bytes], tuple[int, bytes]]) -> Sent:
+    def _deliver(self, bob: IdleClient, way: str, send_it: Callable[[str], Sent]) -> Sent:
         before = bob.exists
         bob.idle()
-        content = message(sender, BOB, way).as_bytes(policy=_WIRE)
-        started = time.monotonic()
-        code, reply = send(content)
-        accepted = time.monotonic()
-        if code != 250:
-            raise StackError(f"Port {way}: the server answered {code} {reply.decode(errors='replace')}")
-        sent = Sent(content, reply.decode(errors="replace"), accepted - started)
-        self._say(f"sent on port {way}: {len(content):,} bytes, 250 {sent.reply}")
+        sent = send_it(way)
+        self._say(f"sent on port {way}: {len(sent.content):,} bytes, 250 {sent.reply}")
         number = bob.wait_for_exists(before, ARRIVAL_SECONDS)
-        delay = bob.seen_at - accepted
+        delay = bob.seen_at - sent.accepted_at
         when = f"{delay * 1000:.0f} ms after the 250" if delay > 0 else "before the 250 was read"
         self._say(f"bob's IDLE connection shows * {number} EXISTS {when}")
         bob.done()
-        compare(content, bob.fetch(number))
+        compare(sent.content, bob.fetch(number))
         self._say("bob has fetched it: header, text and attachment are the bytes that were sent")
         return sent
 
-    def _send_from_outside(self, content: bytes) -> tuple[int, bytes]:
-        with smtplib.SMTP("localhost", self._stack.ports("smtp_ingress-1")["smtp"], timeout=60) as smtp:
-            smtp.starttls(context=self._tls)
-            return _transaction(smtp, OUTSIDER, BOB, content)
+    def _send_from_outside(self, way: str) -> Sent:
+        return send(Endpoint("localhost", self._smtp["smtp"]), self._tls, OUTSIDER, BOB, way)
 
-    def _submit(self, content: bytes) -> tuple[int, bytes]:
-        with smtplib.SMTP("localhost", self._stack.ports("smtp_ingress-1")["submission"], timeout=60) as smtp:
-            smtp.starttls(context=self._tls)
-            smtp.login(ALICE, self._env["DEMO_ALICE_PASSWORD"])
-            return _transaction(smtp, ALICE, BOB, content)
+    def _submit(self, way: str) -> Sent:
+        login = ALICE, self._env["DEMO_ALICE_PASSWORD"]
+        return send(Endpoint("localhost", self._smtp["submission"]), self._tls, ALICE, BOB, way, login=login)
 
-    def _trace(self, trace_id: str) -> None:
+    def _trace(self, api: Client, trace_id: str) -> None:
         deadline = time.monotonic() + 10
-        while True:  # traces are written in batches, a moment after the commit
-            status, trace = self._rest.call("GET", f"/v1/trace/{trace_id}", accept=(404,))
-            events: list[dict[str, Any]] = [] if status == 404 else trace["events"]
-            if events or time.monotonic() > deadline:
-                break
-            time.sleep(0.2)
+        while not (events := _events(api, trace_id)) and time.monotonic() < deadline:
+            time.sleep(0.2)  # traces are written in batches, a moment after the commit
         table = Table(title=f"trace {trace_id}", title_justify="left", box=None, show_header=False)
         for event in events:
             when = datetime.fromtimestamp(event["at"] / 1000, UTC).strftime("%H:%M:%S.%f")[:-3]
@@ -167,7 +106,7 @@ class Demo:
             raise StackError(f"There is no trace of {trace_id}.")
 
     def _commands(self, trace_id: str) -> None:
-        smtp, imap = self._stack.ports("smtp_ingress-1"), self._stack.ports("imap_gateway-1")
+        smtp, imap = self._smtp, self._stack.ports("imap_gateway-1")
         ca, credentials = self._stack.layout.ca, self._stack.layout.credentials
         self._console.print("\nThe platform goes on running. Try:\n", style="bold")
         for command in (
@@ -188,36 +127,23 @@ class Demo:
         self._console.print(f"[green]ok[/]  {text.replace('[', chr(92) + '[')}", soft_wrap=True, highlight=False)
 
 
-def message(sender: str, recipient: str, way: str) -> EmailMessage:
-    """A multipart message: text, HTML, and an attachment with every byte value."""
-    mail = EmailMessage()
-    mail["From"], mail["To"] = sender, recipient
-    mail["Subject"] = f"Ahoy, Mailboat – over port {way}"
-    mail["Date"] = format_datetime(localtime())
-    mail["Message-ID"] = make_msgid(domain=sender.partition("@")[2])
-    mail.set_content(f"Grüße! This came over port {way}.\n\n.A line that begins with a dot.\n")
-    mail.add_alternative(f"<p>Grüße! This came over port <b>{way}</b>.</p>\n", subtype="html")
-    picture = bytes(range(256)) * 64
-    mail.add_attachment(picture, maintype="application", subtype="octet-stream", filename="every-byte.bin")
-    return mail
+def _make(api: Client, path: str, body: dict[str, str]) -> bool:
+    """Whether it was made; False if it was there already."""
+    try:
+        api.call("POST", path, body)
+    except ApiRefused as refused:
+        if refused.code != CONFLICT:
+            raise
+        return False
+    return True
 
 
-def compare(sent: bytes, fetched: bytes) -> None:
-    """The fetched message is the sent one below trace headers of the servers it has passed."""
-    added, found, rest = fetched.partition(sent)
-    if not found or rest:
-        raise StackError(
-            f"What bob fetched ({len(fetched)} bytes, sha256 {hashlib.sha256(fetched).hexdigest()[:16]}) does not end "
-            f"with what was sent ({len(sent)} bytes, sha256 {hashlib.sha256(sent).hexdigest()[:16]})."
-        )
-    names = {line.partition(b":")[0].lower() for line in added.split(b"\r\n") if line and line[:1] not in b" \t"}
-    if unexpected := names - {b"received", b"return-path", b"delivered-to", b"authentication-results"}:
-        raise StackError(f"The server added headers that nobody asked for: {sorted(unexpected)}")
-
-
-def _transaction(smtp: smtplib.SMTP, sender: str, recipient: str, content: bytes) -> tuple[int, bytes]:
-    smtp.ehlo()
-    code, reply = smtp.mail(sender, [f"SIZE={len(content)}", "BODY=8BITMIME"])
-    if code == 250:
-        code, reply = smtp.rcpt(recipient)
-    return smtp.data(content) if code == 250 else (code, reply)
+def _events(api: Client, trace_id: str) -> list[dict[str, Any]]:
+    """What the API knows of a message so far."""
+    try:
+        events: list[dict[str, Any]] = api.call("GET", f"/v1/trace/{trace_id}")["events"]
+    except ApiRefused as refused:
+        if refused.code != NOT_FOUND:
+            raise
+        return []
+    return events

@@ -39,6 +39,8 @@ RUNNER_SETTINGS = ("MB_PORT_OFFSET", "MB_REPLICAS", "MB_MONGODB_URI", "MB_AMQP_U
 class StackError(Exception):
     """The stack cannot do what was asked; the text says why and what helps. Shown to the person as it is."""
 
+    status = 1
+
 
 def ports_of(service: str, replica: int, offset: int) -> dict[str, int]:
     """The ports of one process: {"smtp": 2025, ...}; replica counts from 1."""

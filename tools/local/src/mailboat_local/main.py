@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from mailboatctl.errors import CommandError
 from rich.console import Console
 from rich.table import Table
 
@@ -34,9 +35,9 @@ def main() -> None:
     """Run a command; what a person can do something about is one text, without a traceback."""
     try:
         app()
-    except StackError as error:
+    except (StackError, CommandError) as error:
         err.print(f"[bold red]mailboat-local:[/] {_escape(str(error))}", soft_wrap=True)
-        raise SystemExit(1) from None
+        raise SystemExit(error.status) from None
     except OSError as error:
         err.print(f"[bold red]mailboat-local:[/] {_escape(describe_os_error(error))}", soft_wrap=True)
         raise SystemExit(1) from None

@@ -23,6 +23,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mailboatctl.settings import ApiSettings
+
 from mailboat_local import credentials, mongo, pki, rabbit, services
 from mailboat_local.layout import SERVICES, Layout, StackError, StackSettings, ports_of
 from mailboat_local.logs import readable
@@ -109,6 +111,11 @@ class Stack:
     @property
     def api_url(self) -> str:
         return f"http://127.0.0.1:{self.ports('storage_api-1')['rest']}"
+
+    @property
+    def api(self) -> ApiSettings:
+        """The REST API with the first token."""
+        return ApiSettings(self.api_url, self.env["MB_API_TOKEN"])
 
     @property
     def env(self) -> dict[str, str]:

@@ -15,7 +15,12 @@ from mailboatctl.errors import WrongUse
 
 def connect() -> Client:
     """A client for the API this environment names. Raises WrongUse."""
-    return Client(settings.load(os.environ, Path.cwd()))
+    return Client(api_settings())
+
+
+def api_settings() -> settings.ApiSettings:
+    """Which API this environment names, and the token. Raises WrongUse."""
+    return settings.load(os.environ, Path.cwd())
 
 
 def read_password(from_stdin: bool) -> str:

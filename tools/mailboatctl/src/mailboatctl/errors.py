@@ -17,6 +17,10 @@ class ApiRefused(CommandError):
         self.code = code
 
 
+class CheckFailed(CommandError):
+    """The platform answered or behaved otherwise than mail needs; the text says what was seen."""
+
+
 class WrongUse(CommandError):
     """The arguments, the input or the settings make no sense; nothing was sent."""
 

@@ -1,7 +1,8 @@
 """``mailboatctl``: operates Mailboat through its REST API.
 
 MB_API_URL and MB_API_TOKEN (or MB_API_TOKEN_FILE, a file with the token) say which API and with which token; without
-them .local/credentials.env in the current directory does. Exit status: 0 done, 1 refused (or the audit has findings), 2 wrong use, 3 the API is not reachable.
+them .local/credentials.env in the current directory does. Exit status: 0 done, 1 refused (or the audit has findings, or
+a step of the smoke test failed), 2 wrong use, 3 the API is not reachable.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from mailboatctl.commands import account, domain, token
 from mailboatctl.commands.audit import audit
+from mailboatctl.commands.smoke import smoke
 from mailboatctl.commands.trace import trace
 from mailboatctl.errors import CommandError
 from mailboatctl.output import err
@@ -21,6 +23,7 @@ app.add_typer(account.app, name="account")
 app.add_typer(token.app, name="token")
 app.command()(trace)
 app.command()(audit)
+app.command()(smoke)
 
 
 def main() -> None:

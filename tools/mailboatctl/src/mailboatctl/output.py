@@ -18,7 +18,7 @@ Column = tuple[str, Callable[[Mapping[str, Any]], object]]
 
 WIDE = 2000  # a pipe has no width: tables are as wide as what is in them
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr.isatty() else WIDE)
 
 
 def print_json(value: object) -> None:
@@ -32,13 +32,13 @@ def print_json_line(value: object) -> None:
     sys.stdout.flush()
 
 
-def print_table(columns: Iterable[Column], items: Iterable[Mapping[str, Any]]) -> None:
+def print_table(columns: Iterable[Column], items: Iterable[Mapping[str, Any]], console: Console = out) -> None:
     """A table; the values are data, never markup."""
     columns = list(columns)
     table = Table(*(title for title, _ in columns), box=None, pad_edge=False)
     for item in items:
         table.add_row(*(Text(_shown(value(item))) for _, value in columns))
-    out.print(table)
+    console.print(table)
 
 
 def print_fields(item: Mapping[str, Any]) -> None:

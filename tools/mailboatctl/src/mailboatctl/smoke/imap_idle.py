@@ -1,4 +1,7 @@
-"""A small IMAP client that waits: what the demo needs of RFC 3501 and RFC 2177, on one socket."""
+"""A small IMAP client that waits: what a proof of delivery needs of RFC 3501 and RFC 2177, on one socket.
+
+It sees when the server announces a message (imaplib of Python 3.11 can't IDLE) and every octet of what is fetched.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import time
 from types import TracebackType
 from typing import Self
 
-from mailboat_local.layout import StackError
+from mailboatctl.errors import CheckFailed
 
 EXISTS = re.compile(rb"\* (\d+) EXISTS\r\n")
 LITERAL = re.compile(rb"\{(\d+)\}\r\n$")
@@ -17,20 +20,34 @@ MOST_BYTES = 64 * 1024 * 1024
 
 
 class IdleClient:
-    """One connection; ``exists`` is the mailbox's size as last told, ``seen_at`` (monotonic) when that was."""
+    """One connection; ``exists`` is the mailbox's size as last told, ``seen_at`` (monotonic) when that was.
 
-    def __init__(self, host: str, port: int, tls: ssl.SSLContext, timeout: float = 30.0) -> None:
+    Over TLS from the first octet with ``implicit_tls`` (RFC 8314 3.2), else by STARTTLS; the server's certificate must
+    be good for ``host``. ``timeout`` (seconds) is for each answer. Raises CheckFailed if the server answers otherwise
+    than it should, OSError if the connection fails.
+    """
+
+    def __init__(
+        self, host: str, port: int, tls: ssl.SSLContext, timeout: float = 30.0, *, implicit_tls: bool = False
+    ) -> None:
         self.exists = 0
         self.seen_at = 0.0
         self._timeout = timeout
         self._tag = 0
         self._socket: socket.socket = socket.create_connection((host, port), timeout=timeout)
         self._reader = self._socket.makefile("rb")
-        self._line()
-        self.command("STARTTLS")
-        self._reader.close()
-        self._socket = tls.wrap_socket(self._socket, server_hostname=host)
-        self._reader = self._socket.makefile("rb")
+        try:
+            if not implicit_tls:
+                self._line()
+                self.command("STARTTLS")
+            self._reader.close()
+            self._socket = tls.wrap_socket(self._socket, server_hostname=host)
+            self._reader = self._socket.makefile("rb")
+            if implicit_tls:
+                self._line()
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -38,6 +55,10 @@ class IdleClient:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection without a word."""
         self._reader.close()
         self._socket.close()
 
@@ -55,14 +76,14 @@ class IdleClient:
         """BODY.PEEK[] of one message, exactly as the server sends it."""
         literals = self.command(f"FETCH {number} BODY.PEEK[]")
         if len(literals) != 1:
-            raise StackError(f"FETCH {number} brought {len(literals)} bodies.")
+            raise CheckFailed(f"FETCH {number} brought {len(literals)} bodies")
         return literals[0]
 
     def idle(self) -> None:
         """Begin to wait; the server tells of itself from now on."""
         self._send("IDLE")
         if not self._line().startswith(b"+"):
-            raise StackError("The server does not go into IDLE.")
+            raise CheckFailed("the server does not go into IDLE")
 
     def wait_for_exists(self, more_than: int, seconds: float) -> int:
         """The number of the newest message once there are more than that many."""
@@ -70,12 +91,12 @@ class IdleClient:
         while self.exists <= more_than:
             left = deadline - time.monotonic()
             if left <= 0:
-                raise StackError(f"No EXISTS arrived in {seconds:.0f} s.")
+                raise CheckFailed(f"no EXISTS arrived in {seconds:.0f} s")
             self._socket.settimeout(left)
             try:
                 self._line()
             except TimeoutError as error:
-                raise StackError(f"No EXISTS arrived in {seconds:.0f} s.") from error
+                raise CheckFailed(f"no EXISTS arrived in {seconds:.0f} s") from error
         self._socket.settimeout(self._timeout)
         return self.exists
 
@@ -85,7 +106,7 @@ class IdleClient:
         self._finish("IDLE")
 
     def command(self, text: str, shown: str = "") -> list[bytes]:
-        """Send a command, return the literals of its answer. Raises StackError unless it ends with OK."""
+        """Send a command, return the literals of its answer. Raises CheckFailed unless it ends with OK."""
         self._send(text)
         return self._finish(shown or text)
 
@@ -100,19 +121,19 @@ class IdleClient:
             line = self._line()
             if line.startswith(tag):
                 if not line[len(tag) :].startswith(b"OK"):
-                    raise StackError(f"{shown}: the server answered {line.decode(errors='replace').strip()}")
+                    raise CheckFailed(f"{shown}: the server answered {line.decode(errors='replace').strip()}")
                 return literals
             while found := LITERAL.search(line):
                 size = int(found[1])
                 if size > MOST_BYTES:
-                    raise StackError(f"{shown}: the server announces {size} bytes.")
+                    raise CheckFailed(f"{shown}: the server announces {size} bytes")
                 literals.append(self._reader.read(size))
                 line = self._line()
 
     def _line(self) -> bytes:
         line = self._reader.readline(64 * 1024)
         if not line.endswith(b"\r\n"):
-            raise StackError("The IMAP server has closed the connection.")
+            raise CheckFailed("the server has closed the connection")
         if found := EXISTS.fullmatch(line):
             self.exists, self.seen_at = int(found[1]), time.monotonic()
         return line
