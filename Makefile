@@ -4,6 +4,7 @@
 #   make test             set everything up, pass the tests           (ARGS="-k imap" chooses)
 #   make run              the platform in the foreground, Ctrl-C ends it
 #   make up / down        the platform in the background              (MB_REPLICAS=2 make up: two of each service)
+#   make smoke            prove that mail works on the running platform
 #   make status / logs    what runs; what it says                     (ARGS="-f imap_gateway")
 #   make lint             every static check
 #   make proto            generate libs/proto from proto/
@@ -18,7 +19,7 @@ READY := $(VENV)/.ready-$(shell pwd | cksum | cut -d' ' -f1)
 LOCAL = $(VENV)/bin/mailboat-local
 ARGS ?=
 
-.PHONY: help setup demo run up down status logs test lint proto proto-check images lock clean
+.PHONY: help setup demo run up down smoke status logs test lint proto proto-check images lock clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -30,7 +31,7 @@ $(READY): requirements-dev.txt requirements-helm.txt tools/scripts/setup tools/s
 demo run up: $(READY)
 	@$(LOCAL) $@ $(ARGS)
 
-status logs: $(READY)
+smoke status logs: $(READY)
 	@$(LOCAL) $@ $(ARGS)
 
 # Without .local nothing can be running, and no environment is needed to say so.

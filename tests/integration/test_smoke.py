@@ -213,3 +213,12 @@ async def test_a_signal_ends_it_and_nothing_stays(live: Live, number: signal.Sig
     assert run.lines["reception"]["error"] == f"interrupted by {number.name}"
     assert run.lines["submission"]["error"] == f"not tried: interrupted by {number.name}"
     assert run.lines["cleanup"]["ok"]
+
+
+async def test_the_runner_tests_its_own_stack(live: Live) -> None:
+    """What `make smoke` does: the command finds ports, authority, token and metrics itself."""
+    arguments = ("smoke", "--directory", str(live.stack.layout.root))
+    async with started(live, str(PROGRAMS / "mailboat-local"), *arguments, MB_API_TOKEN_FILE="") as process:
+        run = await ended(live, process)
+    assert (run.status, run.failed) == (0, []), run.summary
+    assert run.lines["metrics"]["addresses"] == 6

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from mailboatctl.commands.smoke import perform
 from mailboatctl.errors import CommandError
 from rich.console import Console
 from rich.table import Table
@@ -20,6 +21,7 @@ from mailboat_local.display import readiness
 from mailboat_local.layout import Layout, StackError, StackSettings
 from mailboat_local.logs import Follower, Printer
 from mailboat_local.process import MARK, describe_os_error
+from mailboat_local.smoke import targets
 from mailboat_local.stack import SUPERVISOR, Stack
 from mailboat_local.supervisor import Supervisor
 
@@ -77,6 +79,15 @@ def demo(directory: Directory = DEFAULT) -> None:
     """Start the platform, send mail, watch it arrive, read it."""
     up(directory)
     Demo(_stack(directory), out).play()
+
+
+@app.command()
+def smoke(directory: Directory = DEFAULT) -> None:
+    """Prove that mail works on the running stack: mailboatctl smoke with its ports, authority and metrics."""
+    stack = Stack.running(directory)
+    if stack is None or not any(stack.pid(name) for name in stack.names):
+        raise StackError("The stack is not running. make up starts it.")
+    raise typer.Exit(perform(stack.api, targets(stack)))
 
 
 @app.command()
