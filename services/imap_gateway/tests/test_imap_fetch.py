@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
+import re
+from array import array
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from imap_gateway.blocks import BlockCache
-from imap_gateway.fetch import Cursor
+from imap_gateway.fetch import Cursor, Fetcher, Piece
 from imap_gateway.view import View
 from mailboat_store_client.memory import MemoryStore
-from mailboat_store_client.types import AppendMessage, Columns, FlagTable, MailboxChanges, MailboxHead, MailboxId
+from mailboat_store_client.types import AppendMessage, Columns, Delta, FlagTable, MailboxChanges, MailboxHead, MailboxId
 
 from tests.support.imap import ALICE, Running, imap_gateway
 
@@ -114,6 +117,37 @@ async def test_expunged_meanwhile_in_the_middle_of_a_fetch() -> None:
         assert await client.ok("NOOP") == [b"* 8 EXPUNGE", b"* 8 EXPUNGE"]
 
 
+@pytest.mark.parametrize("items", ["UID BODY.PEEK[]", "UID BODY.PEEK[HEADER.FIELDS (Subject)]", "UID ENVELOPE"])
+async def test_rows_that_move_before_loading_has_begun(items: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another session's EXPUNGE comes between the choice of a batch and the first step of the task that loads it: each
+    UID still brings its own message, never its neighbour's."""
+    contents = [message(number, 300) for number in range(1, 7)]
+    original = Fetcher._load_next
+    moved: list[int] = []
+
+    def load_next(self: Fetcher) -> asyncio.Task[list[Piece]] | None:
+        loading = original(self)
+        if not moved:
+            moved.append(2)
+            columns = Columns()
+            delta = Delta(
+                *(self.view.mailbox_id, self.view.sync, self.view.sync + 1, self.view.uid_next, self.view.flag_table),
+                *(columns, array("I", moved)),
+            )
+            assert self.view.apply_delta(delta, None)
+        return loading
+
+    monkeypatch.setattr(Fetcher, "_load_next", load_next)
+    async with imap_gateway() as running:
+        await fill(running, contents)
+        client = await running.session("INBOX")
+        lines = await client.ok(f"FETCH 1:5 ({items})")
+        assert [int(line.split(b"UID ")[1].split()[0]) for line in lines] == [1, 3, 4, 5]
+        for line in lines:
+            uid = int(line.split(b"UID ")[1].split()[0])
+            assert re.findall(rb"number (\d+)", line) == [b"%d" % uid]
+
+
 async def test_many_flags_over_blocks_and_keywords() -> None:
     async with imap_gateway() as running:
         await fill(running, [b"\r\n"] * 1000)
@@ -131,8 +165,6 @@ async def test_many_flags_over_blocks_and_keywords() -> None:
 
 
 def view_of(uids: list[int]) -> View:
-    from array import array
-
     view = View(MemoryStore().add_account("x@example.test", "password"), MailboxId(bytes(16)), BlockCache(1000))
     count = len(uids)
     head = MailboxHead(MailboxId(bytes(16)), "x", 1, max(uids, default=0) + 1, 2, count, 0, 0, 0, FlagTable())

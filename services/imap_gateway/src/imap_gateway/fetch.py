@@ -137,6 +137,10 @@ class Piece:
     text: bytes | None = None
 
 
+Wanted = list[tuple[BodyId, int]]
+"""Bodies to load for the rows of some pieces, in their order: (id, size in bytes)."""
+
+
 def changed_only(view: View, ranges: Ranges, modseq: int) -> Ranges:
     """Of the ranges, what changed after `modseq` (RFC 7162 3.1.4.1)."""
     found: array[int] = array("I")
@@ -188,29 +192,38 @@ class Fetcher:
             Piece(Block(self.selected, each), [self.view.uids[row] for row in each], self.view.removals)
             for each in rows
         ]
-        return asyncio.create_task(self._load(pieces))
-
-    async def _load(self, pieces: list[Piece]) -> list[Piece]:
         for piece in pieces:
             number = self._cacheable(piece.block)
             if number is not None:
                 piece.text = self.view.blocks.get(number[0], number[1])
-        await self._fill([piece for piece in pieces if piece.text is None])
+        missing = [piece for piece in pieces if piece.text is None]
+        return asyncio.create_task(self._load(pieces, missing, self._wanted(missing)))
+
+    async def _load(self, pieces: list[Piece], missing: list[Piece], wanted: Wanted) -> list[Piece]:
+        await self._fill(missing, wanted)
         return pieces
 
-    async def _fill(self, pieces: list[Piece]) -> None:
+    def _wanted(self, pieces: list[Piece]) -> Wanted:
+        """The bodies that the pieces' rows name at this moment, with their sizes.
+
+        Asked for in the same step in which the rows were found: a task begins later, and by then another session's
+        EXPUNGE may have moved the rows, so that they name the neighbours' bodies.
+        """
+        view = self.view
+        return [(view.body_id(row), view.sizes[row]) for piece in pieces for row in piece.block.rows]
+
+    async def _fill(self, pieces: list[Piece], wanted: Wanted) -> None:
         """Infos and contents for pieces of one batch."""
         bodies, account = self.session.gateway.bodies, self.session.account
-        ids = [self.view.body_id(row) for piece in pieces for row in piece.block.rows]
+        ids = [body_id for body_id, _ in wanted]
         if not ids:
             return
-        sizes = [self.view.sizes[row] for piece in pieces for row in piece.block.rows]
         infos: Sequence[BodyInfo | None] = ()
         if self.plan.needs is not None:
             infos = await bodies.infos(account, ids, self.plan.needs)
         contents: Sequence[bytes | None] = ()
         if self.plan.content:
-            small = [body_id for body_id, size in zip(ids, sizes, strict=True) if not self._streams(size)]
+            small = [body_id for body_id, size in wanted if not self._streams(size)]
             loaded = dict(zip(small, await bodies.contents(account, small), strict=True)) if small else {}
             contents = [loaded.get(body_id) for body_id in ids]
         place = 0
@@ -266,7 +279,7 @@ class Fetcher:
             [old.contents[index] for index in kept] if old.contents else (),
         )
         if missing and self.plan.waits:
-            await self._fill([piece])
+            await self._fill([piece], self._wanted([piece]))
             await self._find_again(piece)
 
     async def _mark_seen(self, piece: Piece) -> set[int]:
