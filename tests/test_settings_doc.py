@@ -10,11 +10,14 @@ from mailboat_local.layout import RUNNER_SETTINGS
 
 from tests.support.documents import quoted, section, table
 
-SERVICES = ("smtp_ingress", "imap_gateway", "pop3_gateway", "storage_api", "delivery_worker")
+SERVICES = {
+    **{name: name for name in ("smtp_ingress", "imap_gateway", "pop3_gateway", "storage_api", "delivery_worker")},
+    "replica_set": "storage_api.replica_set",
+}
 
 
 def classes() -> dict[str, type[ServiceSettings]]:
-    return {name: importlib.import_module(f"{name}.settings").Settings for name in SERVICES}
+    return {name: importlib.import_module(f"{package}.settings").Settings for name, package in SERVICES.items()}
 
 
 def accepted() -> dict[str, set[str]]:

