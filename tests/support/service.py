@@ -68,12 +68,12 @@ class ServiceProcess:
 
 @asynccontextmanager
 async def service(package: str, settings: Mapping[str, str]) -> AsyncIterator[ServiceProcess]:
-    """`python -m <package>.main` with these MB_* settings and no others; gives it once it has started."""
+    """`python -m <package>` with these MB_* settings and no others; gives it once it has started."""
     (port,) = free_ports(1)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MB_")}
     environment |= {"MB_ADMIN_PORT": str(port), "MB_DRAIN_SECONDS": "0.4", **settings}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", f"{package}.main", env=environment, stderr=asyncio.subprocess.PIPE
+        sys.executable, "-m", package, env=environment, stderr=asyncio.subprocess.PIPE
     )
     running = ServiceProcess(process, port)
     try:

@@ -23,7 +23,3 @@ def main() -> None:
         life.on_drain(consumer.stop)
 
     run("delivery_worker", settings, start)
-
-
-if __name__ == "__main__":
-    main()

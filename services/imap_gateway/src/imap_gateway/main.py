@@ -51,7 +51,3 @@ def main() -> None:
         await serve_for_life(life, build_server(settings, gateway, certificates))
 
     run("imap_gateway", settings, start)
-
-
-if __name__ == "__main__":
-    main()

@@ -46,7 +46,3 @@ def main() -> None:
         await serve(life, Gateway(settings, store, certificates.server_context()), certificates)
 
     run("pop3_gateway", settings, start)
-
-
-if __name__ == "__main__":
-    main()

@@ -39,7 +39,3 @@ def main() -> None:
         await serve_for_life(life, build_server(settings, Service(settings, store), certificates))
 
     run("smtp_ingress", settings, start)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,5 +1,12 @@
-"""`python -m storage_api`."""
+"""The command mailboat-storage-api, also `python -m storage_api`."""
 
-from .main import main
+from mailboat_common.launch import launch
 
-main()
+
+def main() -> None:
+    """The process's entry."""
+    launch("storage_api.main")
+
+
+if __name__ == "__main__":
+    main()

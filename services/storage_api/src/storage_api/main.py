@@ -54,7 +54,3 @@ def main() -> None:
         run("storage_worker", settings, worker(settings))
     else:
         run("storage_api", settings, api(settings))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,5 +1,12 @@
-"""`python -m storage_api.replica_set`."""
+"""The command mailboat-replica-set, also `python -m storage_api.replica_set`."""
 
-from .main import main
+from mailboat_common.launch import launch
 
-main()
+
+def main() -> None:
+    """The process's entry."""
+    launch("storage_api.replica_set.main")
+
+
+if __name__ == "__main__":
+    main()

@@ -44,7 +44,3 @@ def main() -> None:
     """The process's entry."""
     settings = load(Settings)
     run("replica_set", settings, serve(settings))
-
-
-if __name__ == "__main__":
-    main()
