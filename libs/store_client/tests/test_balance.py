@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+from mailboat_store_client import balance
 from mailboat_store_client.balance import Balancer, parse_url
 
 
@@ -105,3 +108,49 @@ async def test_a_name_that_stops_resolving_keeps_its_addresses() -> None:
     del names.names["api"]
     await made.refresh()
     assert made.addresses == kept
+
+
+async def test_a_refresh_tells_whether_the_addresses_changed() -> None:
+    names = Names(api=["10.0.0.1", "10.0.0.2"])
+    made = await balancer(names)
+    (first, second) = made.addresses
+    assert not await made.refresh()
+    assert made.addresses == [first, second]
+    names.names["api"] = ["10.0.0.2", "10.0.0.3"]
+    assert await made.refresh()
+    assert made.addresses[0] is second
+    assert made.addresses[1].url == "http://10.0.0.3:81"
+
+
+async def test_a_name_that_does_not_resolve_hinders_no_other() -> None:
+    names = Names(a=["10.0.0.1"], b=["10.0.1.1"])
+    made = await balancer(names, "http://a:81", "http://b:81")
+    del names.names["a"]
+    names.names["b"] = ["10.0.1.2"]
+    assert await made.refresh()
+    assert [address.url for address in made.addresses] == ["http://10.0.0.1:81", "http://10.0.1.2:81"]
+
+
+async def test_a_lookup_that_hangs_holds_no_other_name_and_is_not_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(balance, "LOOKUP_SECONDS", 0.02)
+    begun: list[str] = []
+    answered = asyncio.Event()
+
+    async def lookup(host: str, port: int) -> list[str]:
+        begun.append(host)
+        if host == "slow":
+            await answered.wait()
+        return [f"10.0.{len(host)}.{begun.count(host)}"]
+
+    made = Balancer(["http://slow", "http://quick"], lookup=lookup)
+    await made.refresh()
+    await made.refresh()
+    assert [address.url for address in made.addresses] == ["http://10.0.5.2:80"]
+    assert begun == ["slow", "quick", "quick"]
+    answered.set()
+    await made.refresh()
+    assert sorted(address.url for address in made.addresses) == ["http://10.0.4.1:80", "http://10.0.5.3:80"]
+    answered.clear()
+    await made.refresh()
+    await made.close()
+    assert begun.count("slow") == 2

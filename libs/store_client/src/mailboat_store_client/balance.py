@@ -1,6 +1,8 @@
 """Which of the storage service's addresses gets a call.
 
-- A name is resolved to all its addresses, again about every 30 s; `http://a:1,http://b:1` names several.
+- A name is resolved to all its addresses, again about every 30 s and when one of them fails (`channel.py`, at most
+  once a second); `http://a:1,http://b:1` names several. A name that doesn't resolve, or not in time, keeps what it had:
+  a headless Service without a ready process has no address at all.
 - A read goes to the less busy of two random addresses.
 - An account's writes, and a login's authentications, go to the address that rendezvous hashing gives them: when an
   address comes or goes only its own share moves. Affinity makes conflicts rare; correctness never depends on it.
@@ -25,6 +27,7 @@ from mailboat_common.log import get_logger
 log = get_logger(__name__)
 
 RESOLVE_SECONDS = 30.0
+LOOKUP_SECONDS = 2.0
 FIRST_PENALTY = 0.25
 LONGEST_PENALTY = 5.0
 
@@ -99,26 +102,54 @@ class Balancer:
         self._lookup = lookup
         self._clock = clock
         self._choose = choose
+        self._hosts: dict[Target, list[str]] = {}
         self._addresses: dict[str, Address] = {}
+        self._looking: dict[Target, asyncio.Future[list[str]]] = {}
+        self._unresolved: set[Target] = set()
 
     @property
     def addresses(self) -> list[Address]:
         """All addresses known now."""
         return list(self._addresses.values())
 
-    async def refresh(self) -> None:
-        """Resolves all names again. A name that doesn't resolve keeps the addresses it had."""
-        found: dict[str, Address] = {}
+    async def refresh(self) -> bool:
+        """Resolves all names again; whether the addresses changed.
+
+        Waits up to `LOOKUP_SECONDS`. A lookup that takes longer is not begun again but goes on; its answer counts in
+        a later call, and until then its name keeps its addresses.
+        """
         for target in self._targets:
-            try:
-                hosts = await self._lookup(target.host, target.port)
-            except OSError as error:
-                log.warning("storage name doesn't resolve", name=target.host, cause=str(error))
-                return
+            if target not in self._looking:
+                self._looking[target] = asyncio.ensure_future(self._lookup(target.host, target.port))
+        await asyncio.wait(self._looking.values(), timeout=LOOKUP_SECONDS)
+        for target in [target for target, task in self._looking.items() if task.done()]:
+            self._learn(target, self._looking.pop(target))
+        before, self._addresses = self._addresses, {}
+        for target, hosts in self._hosts.items():
             for host in hosts:
                 url = f"{target.scheme}://{host}:{target.port}"
-                found[url] = self._addresses.get(url) or Address(url)
-        self._addresses = found
+                self._addresses[url] = before.get(url) or Address(url)
+        return self._addresses.keys() != before.keys()
+
+    def _learn(self, target: Target, answer: asyncio.Future[list[str]]) -> None:
+        try:
+            hosts = answer.result()
+        except OSError as error:
+            if target not in self._unresolved:  # asked again every second, told once
+                log.warning("storage name doesn't resolve", name=target.host, cause=str(error))
+            self._unresolved.add(target)
+            return
+        if target in self._unresolved:
+            log.info("storage name resolves", name=target.host, addresses=hosts)
+        self._unresolved.discard(target)
+        self._hosts[target] = hosts
+
+    async def close(self) -> None:
+        """Ends lookups that still run."""
+        for task in self._looking.values():
+            task.cancel()
+        await asyncio.gather(*self._looking.values(), return_exceptions=True)
+        self._looking.clear()
 
     def failed(self, address: Address) -> None:
         """`address` refused, broke or timed out."""

@@ -8,6 +8,9 @@ Rules:
   doesn't eat all of it.
 - When the deadline is over the call fails with Unavailable. Nothing but Refused and Failure leaves this module.
 - Connections are renewed about every minute, so that a new process behind an address gets its share.
+- A process that was replaced has another address (a pod): when a try fails, and every second while nobody answers, the
+  names are resolved again, by one task for all calls and never for two reasons at once. No call waits for a lookup.
+  An address that vanished isn't tried any more, also by calls that wait already; a call it still works on may end.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import aiohttp
 from google.protobuf.message import DecodeError
@@ -36,6 +39,8 @@ CONNECT_SECONDS = 3.0
 RENEW_SECONDS = 60.0
 PROBE_SECONDS = 2.0
 TELL_SECONDS = 1.0
+LOOK_SECONDS = 1.0  # the names are resolved again at most this often
+WAKE_SECONDS = 0.2  # calls that wait for an address use a new one within this time, not in one instant
 JOIN_BELOW = 1 << 20  # larger bodies are sent in pieces instead of being joined
 PIECE = 1 << 16
 PATH = "/internal/v1/"
@@ -98,13 +103,15 @@ class Channel:
         self._connections: dict[Address, _Connections] = {}
         self._retiring: set[asyncio.Task[None]] = set()
         self._background: list[asyncio.Task[None]] = []
+        self._look = asyncio.Event()
+        self._moved = asyncio.Event()
         self._last_answer = float("-inf")
         self.up = False
         """Whether the last thing heard of storage_api was an answer."""
 
     async def start(self) -> None:
         """Resolves the names and begins to watch them."""
-        await self._balancer.refresh()
+        await self._refresh()
         self._background = [
             asyncio.create_task(self._keep_resolving(), name="storage-resolve"),
             asyncio.create_task(self._keep_probing(), name="storage-probe"),
@@ -115,6 +122,7 @@ class Channel:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        await self._balancer.close()
         for connections in self._connections.values():
             await connections.session.close()
         self._connections.clear()
@@ -284,9 +292,11 @@ class Channel:
             log.warning("storage doesn't answer")
         self.up = False
         _up.set(0)
+        self._look.set()
 
     def _failed(self, address: Address, method: str, failure: _Repeat) -> None:
         self._balancer.failed(address)
+        self._look.set()
         now = self._clock()
         if now - address.told_at >= TELL_SECONDS:  # a thousand waiting sessions have one story
             address.told_at = now
@@ -296,12 +306,22 @@ class Channel:
 
     async def _keep_resolving(self) -> None:
         while True:
-            known = bool(self._balancer.addresses)
-            await asyncio.sleep(RESOLVE_SECONDS * random.uniform(0.8, 1.2) if known else 1.0)  # noqa: S311
-            await self._balancer.refresh()
-            there = set(self._balancer.addresses)
-            for address in [address for address in self._connections if address not in there]:
-                self._retire(self._connections.pop(address))
+            await asyncio.sleep(LOOK_SECONDS)
+            if self.up and self._balancer.addresses:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(RESOLVE_SECONDS * random.uniform(0.8, 1.2)):  # noqa: S311
+                        await self._look.wait()
+            self._look.clear()
+            await self._refresh()
+
+    async def _refresh(self) -> None:
+        changed = await self._balancer.refresh()
+        there = set(self._balancer.addresses)
+        for address in [address for address in self._connections if address not in there]:
+            self._retire(self._connections.pop(address))
+        if changed:
+            self._moved.set()
+            self._moved = asyncio.Event()
 
     async def _keep_probing(self) -> None:
         while True:
@@ -310,10 +330,14 @@ class Channel:
             await asyncio.sleep(PROBE_SECONDS)
 
     async def pause(self, seconds: float) -> None:
-        """Waits between two rounds of tries, and looks for new addresses."""
-        await asyncio.sleep(seconds)
-        if not self._balancer.addresses:
-            await self._balancer.refresh()
+        """Waits between two rounds of tries; no longer than until the addresses change."""
+        self._look.set()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._moved.wait()
+        except TimeoutError:
+            return
+        await asyncio.sleep(random.uniform(0, min(seconds, WAKE_SECONDS)))  # noqa: S311 - spreads load
 
 
 class _Tries:
