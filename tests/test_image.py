@@ -126,7 +126,7 @@ def test_images_says_what_it_needs(tmp_path: Path) -> None:
     shell = {"PATH": str(tmp_path)}
     for name in ("sed", "dirname", "bash"):
         (tmp_path / name).symlink_to(Path("/usr/bin") / name)
-    script = [tmp_path / "bash", "tools/scripts/images"]
+    script = [str(tmp_path / "bash"), "tools/scripts/images"]
     done = subprocess.run(script, cwd=ROOT, env=shell, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (
         1,

@@ -62,16 +62,8 @@ def build_wheels(work: Path) -> tuple[Path, Path]:
     run(pip, "install", "--quiet", "--require-hashes", "-r", "requirements-build.txt")
     projects = [path.parent for path in sorted(Path().glob("[lst]*/*/pyproject.toml"))]
     wheels = work / "wheels"
-    run(
-        pip,
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "--wheel-dir",
-        wheels,
-        *(f"./{p}" for p in projects),
-    )
+    built = ("wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels))
+    run(pip, *built, *(f"./{project}" for project in projects))
     return pip, wheels
 
 
@@ -80,10 +72,9 @@ def needed(pip: Path, wheels: Path, work: Path, roots: list[str], pinned: dict[s
     constraints = work / "constraints.txt"
     constraints.write_text("".join(f"{name}=={version}\n" for name, (version, _) in pinned.items()))
     report = work / "report.json"
-    run(
-        *(pip, "install", "--quiet", "--dry-run", "--ignore-installed", "--only-binary", ":all:"),
-        *("--find-links", wheels, "--constraint", constraints, "--report", report, *roots),
-    )
+    asked = ("install", "--quiet", "--dry-run", "--ignore-installed", "--only-binary", ":all:")
+    within = ("--find-links", str(wheels), "--constraint", str(constraints), "--report", str(report))
+    run(pip, *asked, *within, *roots)
     names = {canonical(item["metadata"]["name"]) for item in json.loads(report.read_text())["install"]}
     return sorted(name for name in names if not name.startswith("mailboat-"))
 
