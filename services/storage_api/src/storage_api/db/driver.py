@@ -5,7 +5,7 @@ Both drivers stand behind one small typed facade: `connect` gives a `Database`, 
 
 Rules kept here (store.md, rules 5, 7 and 8): read concern majority, write concern majority with journal, primary only;
 every process has an appName of its own that begins with `mailboat-`; every operation ends within
-`OPERATION_SECONDS`, server selection within `SELECTION_SECONDS`. Snapshot sessions are for reads over more than one
+`OPERATION_SECONDS`, server selection within `SELECTION_SECONDS`, a connection attempt within `CONNECT_SECONDS`. Snapshot sessions are for reads over more than one
 document, transactions read one snapshot too. `find` returns lists: whoever may meet many documents uses `iterate`.
 """
 
@@ -82,6 +82,7 @@ DEFAULT_DATABASE = "mailboat"
 APP_PREFIX = "mailboat-"
 OPERATION_SECONDS = 35.0
 SELECTION_SECONDS = 35.0
+CONNECT_SECONDS = 5.0  # a pod that was replaced has another address, and packets to its old one are dropped
 MEMBER_SECONDS = 4.0
 MEMBER_GOODBYE_SECONDS = 0.5
 WRITE_CONFLICT = 112
@@ -451,6 +452,7 @@ def connect(uri: str, *, app: str, driver: str = "pymongo", database: str | None
     settings: dict[str, Any] = {
         "appname": f"{APP_PREFIX}{app}-{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}",
         "serverSelectionTimeoutMS": int(SELECTION_SECONDS * 1000),
+        "connectTimeoutMS": int(CONNECT_SECONDS * 1000),
         "timeoutMS": int(OPERATION_SECONDS * 1000),
         "w": "majority",
         "journal": True,
