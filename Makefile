@@ -9,6 +9,7 @@
 #   make lint             every static check
 #   make proto            generate libs/proto from proto/
 #   make images           the five container images, with docker, podman or buildah (IMAGE_PREFIX, IMAGE_TAG, BASE_IMAGE)
+#   make e2e-cluster      the chart on a real cluster, kubectl's current one, in a namespace of its own  (ARGS="--help")
 #   make lock             pin requirements*.in in requirements*.txt
 #   make clean            end the platform and remove its data, the environment and all caches
 
@@ -19,7 +20,7 @@ READY := $(VENV)/.ready-$(shell pwd | cksum | cut -d' ' -f1)
 LOCAL = $(VENV)/bin/mailboat-local
 ARGS ?=
 
-.PHONY: help setup demo run up down smoke status logs test lint proto proto-check images lock clean
+.PHONY: help setup demo run up down smoke status logs test lint proto proto-check images e2e-cluster lock clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -53,6 +54,9 @@ proto-check: $(READY)
 
 images:
 	@tools/scripts/images
+
+e2e-cluster: $(READY)
+	@$(VENV)/bin/python -m tests.e2e $(ARGS)
 
 lock: $(READY)
 	@tools/scripts/lock

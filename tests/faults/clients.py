@@ -95,7 +95,9 @@ class _Connection:
 
     def abort(self) -> None:
         """Gone at once, without a word."""
-        self._writer.transport.abort()
+        transport = self._writer.transport
+        if not transport.is_closing():  # asyncio's own transports break when they are aborted after their end
+            transport.abort()
 
 
 class SmtpClient:

@@ -5,8 +5,9 @@ Both drivers stand behind one small typed facade: `connect` gives a `Database`, 
 
 Rules kept here (store.md, rules 5, 7 and 8): read concern majority, write concern majority with journal, primary only;
 every process has an appName of its own that begins with `mailboat-`; every operation ends within
-`OPERATION_SECONDS`, server selection within `SELECTION_SECONDS`, a connection attempt within `CONNECT_SECONDS`. Snapshot sessions are for reads over more than one
-document, transactions read one snapshot too. `find` returns lists: whoever may meet many documents uses `iterate`.
+`OPERATION_SECONDS`, server selection within `SELECTION_SECONDS`, an attempt to connect within `CONNECT_SECONDS`.
+Snapshot sessions are for reads over more than one document, transactions read one snapshot too. `find` returns lists:
+whoever may meet many documents uses `iterate`.
 """
 
 from __future__ import annotations
