@@ -16,6 +16,7 @@ from typing import Any
 from tests.support.chart import CHART, program
 
 Document = dict[str, Any]
+ERRORS = ("error", "critical")
 
 
 class Failed(Exception):
@@ -83,6 +84,13 @@ class Cluster:
     def secrets(self) -> dict[str, dict[str, str]]:
         """The release's Secrets' data."""
         return {item["metadata"]["name"]: item["data"] for item in self.items("secrets")}
+
+    def errors_logged(self, pod: Document) -> list[str]:
+        """What a pod of ours logged as an error: a bug, or something that an operator should look at."""
+        if component_of(pod) in ("mongodb", "rabbitmq"):
+            return []
+        lines = self.kubectl("logs", name_of(pod), "--tail=-1").splitlines()
+        return [f"{name_of(pod)}: {line[:2000]}" for line in lines if json.loads(line).get("level") in ERRORS]
 
     def mailboatctl(self, *arguments: str, stdin: str | None = None) -> str:
         """The operators' command line, where the API is."""

@@ -24,6 +24,7 @@ class LoadPod:
     def __init__(self, cluster: Cluster, seed: int) -> None:
         self._cluster = cluster
         self._seed = seed
+        self.errors: list[str] = []  # what the platform's pods logged meanwhile, those that are gone included
         self.accounts = [
             {"address": f"user{n}@{DOMAIN}", "password": secrets.token_urlsafe(12)} for n in range(1, ACCOUNTS + 1)
         ]

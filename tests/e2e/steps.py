@@ -101,6 +101,7 @@ def load(cluster: Cluster, running: LoadPod) -> Facts:
 
 def upgrade(cluster: Cluster, running: LoadPod) -> Facts:
     """helm upgrade that rolls every service, while mail flows; what was generated stays."""
+    running.errors += [line for pod in cluster.pods() for line in cluster.errors_logged(pod)]
     before, secrets = {name_of(pod) for pod in cluster.pods()}, cluster.secrets()
     cluster.chart_command(
         "upgrade", "--wait", "--timeout", "8m", "--set-string", f"podAnnotations.rolled={time.time():.0f}"
@@ -130,6 +131,7 @@ def delete_pod(cluster: Cluster, running: LoadPod, component: str) -> Facts:
     """kubectl delete pod, while mail flows; ready again means the replacement is, and that mail goes on."""
     (victim,) = [pod for pod in cluster.pods() if component_of(pod) == component]
     uid = victim["metadata"]["uid"]
+    running.errors += cluster.errors_logged(victim)
     began = time.monotonic()
     cluster.kubectl("delete", "pod", name_of(victim), "--wait=false")
     deadline = began + READY_SECONDS
@@ -146,13 +148,17 @@ def delete_pod(cluster: Cluster, running: LoadPod, component: str) -> Facts:
 
 
 def verdict(cluster: Cluster, running: LoadPod) -> Facts:
-    """The judge of tests/faults and mailboatctl audit: nothing lost, double, stuck or out of order."""
+    """The judge of tests/faults and mailboatctl audit: nothing lost, double, stuck or out of order; and no service has
+    logged an error."""
     facts = running.stop()
     findings = facts["findings"]
     audited = [json.loads(line) for line in cluster.mailboatctl("audit", "--json").splitlines()]
+    running.errors += [line for pod in cluster.pods() for line in cluster.errors_logged(pod)]
+    if running.errors:
+        raise Failed("logged as errors:\n" + "\n".join(running.errors))
     if findings or "summary" not in audited[-1] or len(audited) != 1:
         raise Failed(f"judge: {findings}\naudit: {audited}")
-    return facts | {"audit": audited[-1]["summary"]}
+    return facts | {"errors_logged": 0, "audit": audited[-1]["summary"]}
 
 
 def mail_is_there(cluster: Cluster, expected: dict[str, int] | None = None) -> dict[str, int]:
@@ -165,18 +171,18 @@ def mail_is_there(cluster: Cluster, expected: dict[str, int] | None = None) -> d
 
 
 def uninstall(cluster: Cluster) -> Facts:
-    """helm uninstall leaves nothing but the volumes and the Secret that belongs to MongoDB's."""
+    """helm uninstall leaves the volumes, the Secret that belongs to MongoDB's, and the ended pod of helm test."""
     cluster.helm("uninstall", cluster.release, "--wait")
     deadline = time.monotonic() + READY_SECONDS
-    while left := cluster.items("pods"):
+    while left := cluster.items("pods", "app.kubernetes.io/component!=smoke"):
         if time.monotonic() > deadline:
             raise Failed(f"pods stay: {[name_of(pod) for pod in left]}")
         time.sleep(1)
-    kinds = "secrets,configmaps,services,deployments,statefulsets,replicasets,jobs,pvc"
+    kinds = "pods,secrets,configmaps,services,deployments,statefulsets,replicasets,jobs,pvc"
     kept = sorted(f"{item['kind']}/{name_of(item)}" for item in cluster.items(kinds))
     name = cluster.fullname
     volumes = [f"PersistentVolumeClaim/data-{name}-{server}-0" for server in ("mongodb", "rabbitmq")]
-    if kept != [*volumes, f"Secret/{name}-mongodb"]:
+    if kept != [*volumes, f"Pod/{name}-smoke", f"Secret/{name}-mongodb"]:
         raise Failed(f"left behind: {kept}")
     return {"kept": kept}
 
