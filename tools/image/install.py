@@ -36,6 +36,7 @@ COMMANDS = {
     "mailboatctl": "No such command",
 }
 SERVICE_REFUSES = "MB_INTERNAL_TOKEN_FILE: must be set"
+SOURCES = (".pyi", ".pyx", ".pxd", ".c", ".h")
 LOAD = 1  # ELF: a segment that is mapped into memory
 PINNED = re.compile(r"^([\w.-]+)==(\S+) \\\n(?:    --hash=.*\n)+", re.MULTILINE)
 
@@ -83,10 +84,17 @@ def prune(target: Path) -> None:
     """Takes away what never runs."""
     for library in target.rglob("*.so"):
         strip(library)
-    for path in target.glob("lib/python3*/site-packages/zstandard/_cffi.*"):
-        path.unlink()  # the other of its two implementations; CPython uses the C extension
-    for path in target.glob("lib/python3*/site-packages/*/tests"):
-        shutil.rmtree(path)
+    (packages,) = target.glob("lib/python3*/site-packages")
+    unused = [path for path in packages.rglob("*") if path.suffix in SOURCES]  # of compiled modules, and stubs
+    unused += packages.glob("zstandard/_cffi.*")  # its implementation for PyPy
+    for path in unused:
+        path.unlink()
+    for name in ("*/tests", "pygments/lexers/*.py", "pygments/styles/*.py"):
+        for path in packages.glob(name):
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name not in ("__init__.py", "_mapping.py"):
+                path.unlink()  # rich could colour source code in 600 languages; nobody shows any here
 
 
 def strip(library: Path) -> None:
