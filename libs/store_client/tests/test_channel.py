@@ -27,6 +27,7 @@ class Server:
         self.calls: list[tuple[str, dict[bytes, bytes], bytes]] = []
         self.url = ""
         self.connections: set[object] = set()
+        self.probes = asyncio.Semaphore(0)  # one for each answered `ready`
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body, more = b"", True
@@ -36,6 +37,7 @@ class Server:
         self.connections.add(tuple(scope["client"]))
         if scope["path"].endswith("/ready"):
             await respond(send, 200, b"", b"text/plain")
+            self.probes.release()
             return
         self.calls.append((scope["path"], dict(scope["headers"]), body))
         await self.handle(self, body, send)
@@ -197,7 +199,9 @@ async def test_a_refused_stream_is_refused() -> None:
 async def test_connections_are_kept_and_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
     async with running(ok) as (channel, (server,)):
         await channel.ready()
-        before = set(server.connections)  # the probe may have one of its own
+        for _ in range(2):  # ours and the channel's own first one, which may have a connection of its own
+            await server.probes.acquire()
+        before = set(server.connections)
         for _ in range(5):
             await channel.call("S/M", (b"x",))
         assert server.connections == before
