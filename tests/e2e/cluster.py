@@ -8,15 +8,18 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.support.chart import CHART, program
 
 Document = dict[str, Any]
 ERRORS = ("error", "critical")
+POLL_SECONDS = 0.3
+T = TypeVar("T")
 
 
 class Failed(Exception):
@@ -85,6 +88,10 @@ class Cluster:
         """The release's Secrets' data."""
         return {item["metadata"]["name"]: item["data"] for item in self.items("secrets")}
 
+    def secret_text(self, name: str, key: str) -> str:
+        """One value of a Secret, as the chart's notes tell a person to get it."""
+        return self.kubectl("get", "secret", name, "-o", f'go-template={{{{index .data "{key}" | base64decode}}}}')
+
     def errors_logged(self, pod: Document) -> list[str]:
         """What a pod of ours logged as an error: a bug, or something that an operator should look at."""
         if component_of(pod) in ("mongodb", "rabbitmq"):
@@ -96,6 +103,16 @@ class Cluster:
         """The operators' command line, where the API is."""
         api = f"deploy/{self.fullname}-storage-api"
         return self.kubectl("exec", "-i", api, "-c", "storage-api", "--", "mailboatctl", *arguments, stdin=stdin)
+
+
+def wait_until(found: Callable[[], T | None], seconds: float, complaint: Callable[[], str]) -> T:
+    """What `found` finds, asked again and again: nothing in a cluster could wake us. Raises Failed with the complaint."""
+    deadline = time.monotonic() + seconds
+    while not (result := found()):
+        if time.monotonic() > deadline:
+            raise Failed(f"{complaint()} (after {seconds:.0f} s)")
+        time.sleep(POLL_SECONDS)
+    return result
 
 
 def name_of(item: Document) -> str:

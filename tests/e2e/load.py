@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
 from typing import Any
 
-from tests.e2e.cluster import Cluster, Document, Failed
+from tests.e2e.cluster import Cluster, Document, Failed, wait_until
 from tests.support.documents import ROOT
 
 NAME = "e2e-load"
@@ -45,23 +44,25 @@ class LoadPod:
     def wait_for_more(self, messages: int, seconds: float = 60) -> None:
         """Until that many more messages are acknowledged. Raises Failed."""
         wanted = self.status().get("acknowledged", 0) + messages
-        deadline = time.monotonic() + seconds
-        while self.status().get("acknowledged", 0) < wanted:
-            if time.monotonic() > deadline:
-                raise Failed(f"The load has stopped flowing: {self.status()}\n{self._log(20)}")
-            time.sleep(0.5)
+        wait_until(
+            lambda: self.status().get("acknowledged", 0) >= wanted,
+            seconds,
+            lambda: f"The load has stopped flowing: {self.status()}\n{self._log(20)}",
+        )
 
     def stop(self) -> dict[str, Any]:
         """Ends the load; what the judge says. Raises Failed if it says nothing."""
         self._cluster.kubectl("exec", NAME, "--", "touch", STOP_FILE)
-        deadline = time.monotonic() + VERDICT_SECONDS
-        while (verdict := self._last("verdict")) is None:
-            phase = self._cluster.kubectl("get", "pod", NAME, "-o", "jsonpath={.status.phase}")
-            if phase == "Failed" and self._last("verdict") is None:
-                raise Failed(f"The load ended without a verdict:\n{self._log(40)}")
-            if time.monotonic() > deadline:
-                raise Failed(f"No verdict after {VERDICT_SECONDS} s:\n{self._log(20)}")
-            time.sleep(1)
+        wait_until(
+            lambda: (
+                self._cluster.kubectl("get", "pod", NAME, "-o", "jsonpath={.status.phase}") in ("Succeeded", "Failed")
+            ),
+            VERDICT_SECONDS,
+            lambda: f"No verdict:\n{self._log(20)}",
+        )
+        verdict = self._last("verdict")
+        if verdict is None:
+            raise Failed(f"The load ended without a verdict:\n{self._log(40)}")
         return verdict
 
     def _log(self, lines: int) -> str:

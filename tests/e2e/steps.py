@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.cluster import Cluster, Failed, component_of, environment, is_ready, name_of, restarts
+from tests.e2e.cluster import Cluster, Failed, component_of, environment, is_ready, name_of, restarts, wait_until
 from tests.e2e.forward import forward
 from tests.e2e.load import DOMAIN, LoadPod
 
@@ -61,12 +61,8 @@ def helm_test(cluster: Cluster) -> Facts:
 
 def smoke_from_outside(cluster: Cluster) -> Facts:
     """mailboatctl smoke on this machine, through kubectl port-forward, as the notes tell an operator."""
-    names = (f"{cluster.fullname}-tls", f"{cluster.fullname}-api")
-    templates = ('{{index .data "ca.crt" | base64decode}}', "{{.data.token | base64decode}}")
-    authority, token = (
-        cluster.kubectl("get", "secret", name, "-o", f"go-template={template}")
-        for name, template in zip(names, templates, strict=True)
-    )
+    authority = cluster.secret_text(f"{cluster.fullname}-tls", "ca.crt")
+    token = cluster.secret_text(f"{cluster.fullname}-api", "token")
     with contextlib.ExitStack() as stack:
         ports = {name: stack.enter_context(forward(cluster, name, port)) for name, port in FORWARDS.items()}
         ca_file = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "ca.crt"
@@ -109,7 +105,7 @@ def upgrade(cluster: Cluster, running: LoadPod) -> Facts:
     after = cluster.pods()
     left = {component_of(pod) for pod in after if name_of(pod) in before}
     if left != {"mongodb", "rabbitmq"}:
-        raise Failed(f"not rolled: {left - {'mongodb', 'rabbitmq'}}; rolled: {{'mongodb', 'rabbitmq'}} - {left}")
+        raise Failed(f"only MongoDB and RabbitMQ should have stayed as they were, not {sorted(left)}")
     if cluster.secrets() != secrets:
         changed = [name for name, data in cluster.secrets().items() if data != secrets.get(name)]
         raise Failed(f"the upgrade changed Secrets: {changed}")
@@ -134,14 +130,12 @@ def delete_pod(cluster: Cluster, running: LoadPod, component: str) -> Facts:
     running.errors += cluster.errors_logged(victim)
     began = time.monotonic()
     cluster.kubectl("delete", "pod", name_of(victim), "--wait=false")
-    deadline = began + READY_SECONDS
-    while True:
+
+    def replaced() -> bool:
         pods = [pod for pod in cluster.pods() if component_of(pod) == component]
-        if len(pods) == 1 and pods[0]["metadata"]["uid"] != uid and is_ready(pods[0]):
-            break
-        if time.monotonic() > deadline:
-            raise Failed(f"{component} is not back after {READY_SECONDS} s\n{cluster.kubectl('get', 'pods')}")
-        time.sleep(0.3)
+        return len(pods) == 1 and pods[0]["metadata"]["uid"] != uid and is_ready(pods[0])
+
+    wait_until(replaced, READY_SECONDS, lambda: f"{component} is not back\n{cluster.kubectl('get', 'pods')}")
     ready = time.monotonic() - began
     running.wait_for_more(BEFORE_THE_NEXT)
     return {"ready_seconds": round(ready, 1)}
@@ -173,11 +167,12 @@ def mail_is_there(cluster: Cluster, expected: dict[str, int] | None = None) -> d
 def uninstall(cluster: Cluster) -> Facts:
     """helm uninstall leaves the volumes, the Secret that belongs to MongoDB's, and the ended pod of helm test."""
     cluster.helm("uninstall", cluster.release, "--wait")
-    deadline = time.monotonic() + READY_SECONDS
-    while left := cluster.items("pods", "app.kubernetes.io/component!=smoke"):
-        if time.monotonic() > deadline:
-            raise Failed(f"pods stay: {[name_of(pod) for pod in left]}")
-        time.sleep(1)
+    without_smoke = "app.kubernetes.io/component!=smoke"
+    wait_until(
+        lambda: not cluster.items("pods", without_smoke),
+        READY_SECONDS,
+        lambda: f"pods stay: {[name_of(pod) for pod in cluster.items('pods', without_smoke)]}",
+    )
     kinds = "pods,secrets,configmaps,services,deployments,statefulsets,replicasets,jobs,pvc"
     kept = sorted(f"{item['kind']}/{name_of(item)}" for item in cluster.items(kinds))
     name = cluster.fullname
