@@ -11,7 +11,12 @@ from tests.support.documents import ROOT, quoted, section, table
 
 DOCUMENTS = sorted(
     str(path.relative_to(ROOT))
-    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "tools/local/README.md")
+    for path in (
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        ROOT / "tools/local/README.md",
+        ROOT / "deploy/helm/mailboat/README.md",
+    )
 )
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 PATH = re.compile(r"(?:services|libs|tools|tests|docs|proto|bench)/[\w./*-]+")

@@ -32,7 +32,7 @@ def test_lint_strictly(values: Path) -> None:
 @pytest.mark.parametrize("values", FILES)
 def test_kubernetes_knows_every_field(values: Path, version: str) -> None:
     """Kubernetes' own schemas, strictly: an unknown field is an error, an unknown kind raises SchemaNotFoundError."""
-    documents = [document for document in yaml.safe_load_all(text_of(values=values, version=version)) if document]
+    documents = Manifest.parse(text_of(values=values, version=version)).documents
     assert len(documents) > 20
     for document in documents:
         assert kubernetes_validate.validate(document, version, strict=True) == version

@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 from cryptography import x509
 
 from tests.support.chart import VALUES_FILES, Document, Manifest, Pod, render, text_of
@@ -151,15 +150,11 @@ def test_no_secret_stands_outside_secrets() -> None:
 
 def test_secrets_are_random_each_time() -> None:
     """What is generated without a cluster to ask is new, and long."""
-    one, other = (manifest_of(text_of()) for _ in range(2))
+    one, other = (Manifest.parse(text_of()) for _ in range(2))
     for name in ("internal", "api", "mongodb", "rabbitmq"):
         for key, value in one.secret(f"mb-mailboat-{name}").items():
             assert value != other.secret(f"mb-mailboat-{name}")[key], (name, key)
             assert len(value) >= 40, (name, key)
-
-
-def manifest_of(text: str) -> Manifest:
-    return Manifest([document for document in yaml.safe_load_all(text) if document])
 
 
 def test_the_certificate_covers_the_services_and_localhost() -> None:

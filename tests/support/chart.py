@@ -73,6 +73,11 @@ class Manifest:
     def __init__(self, documents: list[Document]) -> None:
         self.documents = documents
 
+    @classmethod
+    def parse(cls, text: str) -> Manifest:
+        """The documents of `helm template`'s output."""
+        return cls([document for document in yaml.safe_load_all(text) if document])
+
     def of(self, kind: str) -> list[Document]:
         """All documents of a kind."""
         return [document for document in self.documents if document["kind"] == kind]
@@ -117,8 +122,7 @@ class Manifest:
 @functools.cache
 def render(*arguments: str, release: str = "mb", namespace: str = "mail", values: Path | None = None) -> Manifest:
     """The chart, rendered. The result is shared: don't change it."""
-    text = text_of(*arguments, release=release, namespace=namespace, values=values)
-    return Manifest([document for document in yaml.safe_load_all(text) if document])
+    return Manifest.parse(text_of(*arguments, release=release, namespace=namespace, values=values))
 
 
 def environment(manifest: Manifest, pod: Pod, container: Document, root: Path) -> dict[str, str]:
