@@ -12,11 +12,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from tests.support.chart import CHART, program
+from tests.support.chart import CHART, Document, program
 
-Document = dict[str, Any]
 ERRORS = ("error", "critical")
 POLL_SECONDS = 0.3
 T = TypeVar("T")
@@ -44,8 +43,12 @@ class Cluster:
 
     def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True, seconds: float = 300) -> str:
         """kubectl's output. Raises Failed with its words."""
+        return self._run(self.kubectl_command(*arguments), stdin, check, seconds)
+
+    def kubectl_command(self, *arguments: str) -> list[str]:
+        """kubectl in this cluster and namespace."""
         where = ["--context", self.context] if self.context else []
-        return self._run([program("kubectl"), *where, "-n", self.namespace, *arguments], stdin, check, seconds)
+        return [program("kubectl"), *where, "-n", self.namespace, *arguments]
 
     def helm(self, command: str, *arguments: str, seconds: float = 600) -> str:
         """helm's output. Raises Failed with its words."""

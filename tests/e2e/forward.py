@@ -8,7 +8,6 @@ import subprocess
 from collections.abc import Iterator
 
 from tests.e2e.cluster import Cluster, Failed, environment
-from tests.support.chart import program
 
 LISTENING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
 
@@ -16,11 +15,8 @@ LISTENING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
 @contextlib.contextmanager
 def forward(cluster: Cluster, service: str, port: int) -> Iterator[int]:
     """A local port that leads to a Service's; it is chosen by the system. Raises Failed."""
-    where = ["--context", cluster.context] if cluster.context else []
-    command = [program("kubectl"), *where, "-n", cluster.namespace, "port-forward", f"svc/{cluster.fullname}-{service}"]
-    process = subprocess.Popen(
-        [*command, f":{port}"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment()
-    )
+    command = cluster.kubectl_command("port-forward", f"svc/{cluster.fullname}-{service}", f":{port}")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment())
     try:
         assert process.stdout is not None
         first = process.stdout.readline()

@@ -6,7 +6,8 @@ import json
 import secrets
 from typing import Any
 
-from tests.e2e.cluster import Cluster, Document, Failed, wait_until
+from tests.e2e.cluster import Cluster, Failed, wait_until
+from tests.support.chart import Document
 from tests.support.documents import ROOT
 
 NAME = "e2e-load"
@@ -77,14 +78,15 @@ class LoadPod:
         return None
 
     def _documents(self) -> list[Document]:
-        """The program as a ConfigMap, the passwords as a Secret, and the pod: restricted, like the platform's own."""
+        """The program as a ConfigMap, the passwords as a Secret, and the pod: with the image and the restrictions of
+        storage_api's."""
         labels = {"app.kubernetes.io/name": NAME}
         files = {module.replace("/", "."): (ROOT / "tests" / module).read_text() for module in MODULES}
         items = [{"key": module.replace("/", "."), "path": f"tests/{module}"} for module in MODULES]
         fullname = self._cluster.fullname
-        image = self._cluster.kubectl(
-            *("get", f"deploy/{fullname}-storage-api"), "-o", "jsonpath={.spec.template.spec.containers[0].image}"
-        )
+        deployed = json.loads(self._cluster.kubectl("get", f"deploy/{fullname}-storage-api", "-o", "json"))
+        model = deployed["spec"]["template"]["spec"]
+        (first,) = model["containers"]
         environment = {
             "PYTHONPATH": "/load",
             "SMTP": f"{fullname}-smtp:25",
@@ -105,14 +107,11 @@ class LoadPod:
         }
         container = {
             "name": "load",
-            "image": image,
+            "image": first["image"],
+            "imagePullPolicy": first["imagePullPolicy"],
             "command": ["python", "-m", "tests.e2e.pod"],
             "env": [{"name": name, "value": value} for name, value in environment.items()],
-            "securityContext": {
-                "allowPrivilegeEscalation": False,
-                "readOnlyRootFilesystem": True,
-                "capabilities": {"drop": ["ALL"]},
-            },
+            "securityContext": first["securityContext"],
             "volumeMounts": [{"name": name, "mountPath": path} for name, (path, _) in volumes.items()],
             "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
         }
@@ -121,13 +120,8 @@ class LoadPod:
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": 1,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": 10001,
-                "runAsGroup": 10001,
-                "fsGroup": 10001,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
+            "securityContext": model["securityContext"],
+            "imagePullSecrets": model.get("imagePullSecrets", []),
             "containers": [container],
             "volumes": [{"name": name, **source} for name, (_, source) in volumes.items()],
         }
