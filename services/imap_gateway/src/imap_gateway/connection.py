@@ -262,7 +262,7 @@ class ImapConnection(Connection):
         match event:
             case Frame():
                 try:
-                    command = parse_command(event, utf8=False)
+                    command = parse_command(event, utf8=self.session.utf8)
                 except BadCommand as wrong:
                     self._refuse(wrong)
                     return
@@ -304,7 +304,7 @@ class ImapConnection(Connection):
 
     def _parse_append(self, frame: AppendFrame) -> t.Append:
         self._offered = True
-        command = parse_append(frame, self._appended, utf8=False)
+        command = parse_append(frame, self._appended, utf8=self.session.utf8)
         self._appended = command.message
         return command
 

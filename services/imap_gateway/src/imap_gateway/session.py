@@ -34,7 +34,11 @@ from .states import State
 
 log = get_logger(__name__)
 
+# Names of what ENABLE switches on (`features`), as `Session.enabled` holds them.
 CONDSTORE = b"CONDSTORE"
+QRESYNC = b"QRESYNC"
+REV2 = b"IMAP4REV2"
+UTF8 = b"UTF8=ACCEPT"
 
 
 @cache
@@ -138,6 +142,21 @@ class Session:
     def condstore(self) -> bool:
         """RFC 7162 3.1: whether the client showed that it knows modification sequences."""
         return CONDSTORE in self.enabled
+
+    @property
+    def qresync(self) -> bool:
+        """RFC 7162 3.2.3: removals are told as VANISHED."""
+        return QRESYNC in self.enabled
+
+    @property
+    def rev2(self) -> bool:
+        """RFC 9051 Appendix E: the client enabled IMAP4rev2."""
+        return REV2 in self.enabled
+
+    @property
+    def utf8(self) -> bool:
+        """Whether mailbox names and quoted strings are UTF-8, both ways (RFC 6855 3, RFC 9051 5.1)."""
+        return UTF8 in self.enabled or REV2 in self.enabled
 
     def write(self, data: bytes) -> None:
         self.link.write(data)

@@ -22,9 +22,9 @@ async def list_(session: Session, command_: t.List) -> Reply:
     check_items(session, command_.status)
     tree = await session.gateway.store.read.tree(session.account)
     for found in find(tree, command_):
-        session.write(response.list_line(found.attributes, found.name, child_info=found.child_info))
+        session.write(response.list_line(found.attributes, found.name, utf8=session.utf8, child_info=found.child_info))
         if command_.status and found.head is not None and _wanted(found):
-            session.write(status_line(found.head, command_.status, found.name))
+            session.write(status_line(session, found.head, command_.status, found.name))
     return ok(b"Mailboxes listed")
 
 

@@ -20,5 +20,5 @@ async def lsub(session: Session, command_: t.Lsub) -> Reply:
         return ok(b"Delimiter given")
     tree = await session.gateway.store.read.tree(session.account)
     for name, attributes in subscribed(tree, command_.reference, command_.pattern):
-        session.write(response.list_line(attributes, name, word=b"LSUB"))
+        session.write(response.list_line(attributes, name, utf8=session.utf8, word=b"LSUB"))
     return ok(b"Subscriptions listed")

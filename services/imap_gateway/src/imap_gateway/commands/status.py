@@ -24,9 +24,9 @@ def check_items(session: Session, items: Sequence[bytes]) -> None:
         enable_condstore(session)
 
 
-def status_line(head: MailboxHead, items: Sequence[bytes], name: str) -> bytes:
+def status_line(session: Session, head: MailboxHead, items: Sequence[bytes], name: str) -> bytes:
     """The STATUS response."""
-    return response.status_line(name, [(item, STATUS_ITEMS[item](head)) for item in items])
+    return response.status_line(name, [(item, STATUS_ITEMS[item](head)) for item in items], utf8=session.utf8)
 
 
 @command(t.Status, LOGGED_IN, capabilities=(b"STATUS=SIZE",))
@@ -34,5 +34,5 @@ async def status(session: Session, command_: t.Status) -> Reply:
     """RFC 9051 6.3.11."""
     check_items(session, command_.items)
     head = await session.gateway.store.read.head(session.account, command_.mailbox)
-    session.write(status_line(head, command_.items, command_.mailbox))
+    session.write(status_line(session, head, command_.items, command_.mailbox))
     return ok(b"Status given")
