@@ -4,7 +4,7 @@ from array import array
 
 import pytest
 from mailboat_common.errors import Refused, RefusedCode
-from mailboat_store_client.types import AppendMessage, BodyField, FlagMode
+from mailboat_store_client.types import AppendMessage, BodyField, FlagMode, Vanished
 
 from tests.support.contract import MESSAGE, World, key
 
@@ -200,6 +200,28 @@ async def test_changes_since_gives_exactly_what_happened_after(world: World) -> 
     assert max(modseqs) <= whole.head.highest_modseq
     empty = await world.store.read.changes(world.account, head.mailbox_id, whole.head.highest_modseq)
     assert (len(empty.changed), len(empty.vanished)) == (0, 0)
+
+
+async def test_vanished_since_names_what_was_removed_after(world: World) -> None:
+    await world.fill("INBOX", 300)
+    head = (await world.inbox()).head
+    write = world.store.write
+    await write.expunge(world.account, head.mailbox_id, [1, 2, 3, 299], key=key(), only_deleted=False)
+    between = (await world.inbox()).head.highest_modseq
+    await write.expunge(world.account, head.mailbox_id, [4, 298, 300], key=key(), only_deleted=False)
+    last = (await world.inbox()).head.highest_modseq
+    everything = await world.store.read.vanished(world.account, head.mailbox_id, head.highest_modseq)
+    assert everything == Vanished(last, ((1, 4), (298, 300)))
+    later = await world.store.read.vanished(world.account, head.mailbox_id, between)
+    assert later == Vanished(last, ((4, 4), (298, 298), (300, 300)))
+    for future in (last, last + 5):
+        assert await world.store.read.vanished(world.account, head.mailbox_id, future) == Vanished(last, ())
+    await write.create(world.account, "Gone", key=key())
+    gone = (await world.store.read.head(world.account, "Gone")).mailbox_id
+    await write.delete(world.account, "Gone", key=key())
+    with pytest.raises(Refused) as refused:
+        await world.store.read.vanished(world.account, gone, 1)
+    assert refused.value.code is RefusedCode.NO_MAILBOX
 
 
 async def test_copy_keeps_flags_by_name_and_dates(world: World) -> None:

@@ -177,6 +177,30 @@ async def test_months_of_use_lose_nothing_and_leave_nothing(own: Database, seed:
     await user.committer.close()
 
 
+async def test_below_the_floor_vanished_is_all_that_is_missing(own: Database) -> None:
+    user = User(own)
+    await user.begin()
+    for number in range(300):
+        await user.append("INBOX", b"Subject: %d\r\n\r\n" % number)
+    inbox = await user.id_of("INBOX")
+    synced = (await user.read.head(user.account_id, "INBOX")).highest_modseq
+    for uids in ([1, 2, 300], [7], [150, 151]):
+        await user.write.expunge(user.account_id, inbox, uids, key=os.urandom(16), only_deleted=False)
+    exact = await user.read.vanished(user.account_id, inbox, synced + 1)
+    assert (exact.ranges, exact.floor_reached) == (((7, 7), (150, 151)), False)
+    user.now += 100 * DAY
+    await user.write.expunge(user.account_id, inbox, [299], key=os.urandom(16), only_deleted=False)
+    await user.collect()
+    everything = ((1, 2), (7, 7), (150, 151), (299, 300))
+    for since in (1, synced + 2):
+        below = await user.read.vanished(user.account_id, inbox, since)
+        assert (below.ranges, below.floor_reached) == (everything, True)
+    last = await user.read.vanished(user.account_id, inbox, synced + 3)
+    assert (last.ranges, last.floor_reached) == (((299, 299),), False)
+    assert last.modseq == synced + 4
+    await user.committer.close()
+
+
 async def test_undelete_within_the_fortnight_and_not_after(own: Database) -> None:
     user = User(own)
     await user.begin()

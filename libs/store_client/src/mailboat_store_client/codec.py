@@ -16,7 +16,20 @@ from mailboat.storage.v1 import mailbox_read_pb2 as read
 from mailboat.storage.v1 import mailbox_write_pb2 as write
 from mailboat_common.errors import Failure, Internal, Refused, RefusedCode, Unavailable
 
-from .columns import I64, U32, U64, join, pack, pack_ids, pack_numbers, split, unpack, unpack_ids
+from .columns import (
+    I64,
+    U32,
+    U64,
+    join,
+    pack,
+    pack_ids,
+    pack_numbers,
+    pack_ranges,
+    split,
+    unpack,
+    unpack_ids,
+    unpack_ranges,
+)
 from .framing import cut, frame, unframe
 from .types import (
     AccountId,
@@ -46,6 +59,7 @@ from .types import (
     Resolution,
     SpecialUse,
     StoreResult,
+    Vanished,
 )
 
 E = TypeVar("E")
@@ -256,6 +270,18 @@ def from_changes(message: read.ChangesResponse) -> MailboxChanges:
         unpack(U32, message.vanished),
         message.floor_reached,
     )
+
+
+def to_vanished(vanished: Vanished) -> read.VanishedResponse:
+    """Answer of Vanished."""
+    return read.VanishedResponse(
+        modseq=vanished.modseq, ranges=pack_ranges(vanished.ranges), floor_reached=vanished.floor_reached
+    )
+
+
+def from_vanished(message: read.VanishedResponse) -> Vanished:
+    """Answer of Vanished."""
+    return Vanished(message.modseq, unpack_ranges(message.ranges), message.floor_reached)
 
 
 def to_poll(wanted: Sequence[tuple[AccountId, MailboxId, int]]) -> read.PollRequest:

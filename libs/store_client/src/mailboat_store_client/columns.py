@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 _BIG_ENDIAN = sys.byteorder == "big"
 
@@ -78,3 +79,29 @@ def split(ends: bytes, data: bytes, absent: bytes) -> list[bytes | None]:
         values.append(None if missing else data[start:end])
         start = end
     return values
+
+
+def ranges(values: Iterable[int]) -> tuple[tuple[int, int], ...]:
+    """Ascending numbers as (first, last) of each run; repeats count once."""
+    found: list[tuple[int, int]] = []
+    first = last = -2
+    for value in values:
+        if value > last + 1:
+            if first >= 0:
+                found.append((first, last))
+            first = value
+        last = value
+    if first >= 0:
+        found.append((first, last))
+    return tuple(found)
+
+
+def pack_ranges(pairs: Iterable[tuple[int, int]]) -> bytes:
+    """(first, last) pairs of u32, joined."""
+    return pack_numbers(U32, chain.from_iterable(pairs))
+
+
+def unpack_ranges(data: bytes) -> tuple[tuple[int, int], ...]:
+    """What `pack_ranges` packed."""
+    numbers = unpack(U32, data)
+    return tuple(zip(numbers[::2], numbers[1::2], strict=True))

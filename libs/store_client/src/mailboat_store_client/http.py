@@ -47,6 +47,7 @@ from .types import (
     Resolution,
     SpecialUse,
     StoreResult,
+    Vanished,
 )
 
 R = TypeVar("R")
@@ -131,6 +132,11 @@ class HttpMailboxRead:
         request = read.ChangesRequest(account_id=account_id, mailbox_id=mailbox_id, since=since)
         answer = await self._call("Changes", request)
         return _decoded(lambda: codec.from_changes(read.ChangesResponse.FromString(answer)))
+
+    async def vanished(self, account_id: AccountId, mailbox_id: MailboxId, since: int) -> Vanished:
+        request = read.VanishedRequest(account_id=account_id, mailbox_id=mailbox_id, since=since)
+        answer = await self._call("Vanished", request)
+        return _decoded(lambda: codec.from_vanished(read.VanishedResponse.FromString(answer)))
 
     async def poll(self, wanted: Sequence[tuple[AccountId, MailboxId, int]]) -> list[tuple[MailboxId, int]]:
         answer = await self._call("Poll", codec.to_poll(wanted))

@@ -36,6 +36,7 @@ from .types import (
     Resolution,
     SpecialUse,
     StoreResult,
+    Vanished,
 )
 
 
@@ -72,6 +73,9 @@ class MailboxRead(Protocol):
 
         Refused NO_MAILBOX once deleted.
         """
+
+    async def vanished(self, account_id: AccountId, mailbox_id: MailboxId, since: int) -> Vanished:
+        """The UIDs removed after modseq `since` (at least 1), without the rows that changed. Refused NO_MAILBOX."""
 
     async def poll(self, wanted: Sequence[tuple[AccountId, MailboxId, int]]) -> list[tuple[MailboxId, int]]:
         """Of the (account, mailbox, known modseq) asked for: those whose highest_modseq is higher, with it; -1 for

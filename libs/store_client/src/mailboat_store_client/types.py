@@ -173,6 +173,19 @@ class MailboxChanges:
 
 
 @dataclass(frozen=True, slots=True)
+class Vanished:
+    """The UIDs removed from a mailbox after some modseq, from the snapshot whose highest modseq is `modseq`.
+
+    `ranges` are ascending, disjoint (first, last). With `floor_reached` the mailbox no longer knows so far back: they
+    are every UID under uid_next that isn't there (RFC 7162 3.2.10 allows it).
+    """
+
+    modseq: int
+    ranges: tuple[tuple[int, int], ...]
+    floor_reached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
     """What one mutation did to one mailbox. A view whose sync point equals `modseq_before` applies it directly,
     any other asks for changes.

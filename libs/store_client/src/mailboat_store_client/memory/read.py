@@ -9,6 +9,7 @@ import mailboat_mime as mime
 from mailboat_common.errors import Refused, RefusedCode
 
 from .. import names
+from ..columns import ranges
 from ..types import (
     AccountId,
     BodyField,
@@ -18,6 +19,7 @@ from ..types import (
     MailboxHead,
     MailboxId,
     MailboxTree,
+    Vanished,
 )
 from .state import State, columns
 
@@ -49,6 +51,11 @@ class MemoryMailboxRead:
         changed = columns(row for row in mailbox.rows.values() if row.modseq > since)
         vanished = array("I", sorted(uid for modseq, uid in mailbox.vanished if modseq > since) if since else ())
         return MailboxChanges(self._state.head(account, mailbox), since, changed, vanished)
+
+    async def vanished(self, account_id: AccountId, mailbox_id: MailboxId, since: int) -> Vanished:
+        _account, mailbox = self._state.mailbox(account_id, mailbox_id)
+        gone = sorted(uid for modseq, uid in mailbox.vanished if modseq > since)
+        return Vanished(mailbox.modseq, ranges(gone))
 
     async def poll(self, wanted: Sequence[tuple[AccountId, MailboxId, int]]) -> list[tuple[MailboxId, int]]:
         out = []

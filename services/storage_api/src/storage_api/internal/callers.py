@@ -19,7 +19,8 @@ log = get_logger(__name__)
 MIN_TOKEN = 16
 
 _READ = frozenset(
-    f"MailboxReadService/{method}" for method in ("Tree", "Head", "Changes", "Poll", "BodyInfos", "Contents", "Read")
+    f"MailboxReadService/{method}"
+    for method in ("Tree", "Head", "Changes", "Vanished", "Poll", "BodyInfos", "Contents", "Read")
 )
 _WRITE = frozenset(
     f"MailboxWriteService/{method}"

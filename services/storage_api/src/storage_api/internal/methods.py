@@ -116,6 +116,12 @@ async def _changes(store: Store, body: bytes) -> Sequence[bytes]:
     return (codec.to_changes(changes).SerializeToString(),)
 
 
+async def _vanished(store: Store, body: bytes) -> Sequence[bytes]:
+    request = _given(read.VanishedRequest.FromString, body)
+    vanished = await store.read.vanished(_account(request.account_id), _mailbox(request.mailbox_id), request.since)
+    return (codec.to_vanished(vanished).SerializeToString(),)
+
+
 async def _poll(store: Store, body: bytes) -> Sequence[bytes]:
     wanted = _given(codec.from_poll, _given(read.PollRequest.FromString, body))
     _at_most(len(wanted), MAX_POLL, "mailboxes")
@@ -295,6 +301,7 @@ METHODS: dict[str, Method] = {
     "MailboxReadService/Tree": _tree,
     "MailboxReadService/Head": _head,
     "MailboxReadService/Changes": _changes,
+    "MailboxReadService/Vanished": _vanished,
     "MailboxReadService/Poll": _poll,
     "MailboxReadService/BodyInfos": _body_infos,
     "MailboxReadService/Contents": _contents,

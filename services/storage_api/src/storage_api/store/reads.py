@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise
 
 from mailboat_common.errors import Internal, Refused, RefusedCode
 from mailboat_store_client import names
-from mailboat_store_client.columns import U32, unpack
+from mailboat_store_client.columns import U32, ranges, unpack
 from mailboat_store_client.types import (
     DEAD,
     AccountId,
@@ -26,6 +27,7 @@ from mailboat_store_client.types import (
     MailboxId,
     MailboxTree,
     SpecialUse,
+    Vanished,
 )
 
 from ..db import schema
@@ -75,11 +77,7 @@ class MongoMailboxRead:
     async def changes(self, account_id: AccountId, mailbox_id: MailboxId, since: int) -> MailboxChanges:
         """Everything after modseq `since`; 0 loads the whole mailbox."""
         async with self._db.snapshot() as session:
-            pipeline = [{"$match": {"_id": mailbox_id}}, JOIN]
-            found = await self._db[schema.MAILBOXES].aggregate(pipeline, session=session)
-            document = found[0] if found else None
-            if document is None or document["a"] != account_id or document.get("deleted_at") is not None:
-                raise Refused(RefusedCode.NO_MAILBOX, "Mailbox doesn't exist")
+            document = await self._alive(account_id, mailbox_id, session)
             head = head_of(document, joined_first(document))
             if since >= head.highest_modseq:
                 return MailboxChanges(head, since, Columns(), array("I"))
@@ -93,6 +91,28 @@ class MongoMailboxRead:
             pieces.append(_since(unpack_tail(document["tail"]), since))
             vanished = await self._vanished(account_id, mailbox_id, since, session)
         return MailboxChanges(head, since, columns_of.joined(pieces), vanished)
+
+    @guarded
+    async def vanished(self, account_id: AccountId, mailbox_id: MailboxId, since: int) -> Vanished:
+        """The UIDs removed after modseq `since`."""
+        async with self._db.snapshot() as session:
+            document = await self._alive(account_id, mailbox_id, session)
+            modseq = document["highest_modseq"]
+            if since >= modseq:
+                return Vanished(modseq, ())
+            if since < document["vanished_floor"]:
+                living_uids = columns_of.joined(await self._pages(mailbox_id, document, session)).uids
+                return Vanished(modseq, _gaps(living_uids, document["uid_next"]), floor_reached=True)
+            return Vanished(modseq, ranges(await self._vanished(account_id, mailbox_id, since, session)))
+
+    async def _alive(self, account_id: AccountId, mailbox_id: MailboxId, session: Session) -> Document:
+        """The mailbox's document. Refused NO_MAILBOX once deleted."""
+        pipeline = [{"$match": {"_id": mailbox_id}}, JOIN]
+        found = await self._db[schema.MAILBOXES].aggregate(pipeline, session=session)
+        document: Document | None = found[0] if found else None
+        if document is None or document["a"] != account_id or document.get("deleted_at") is not None:
+            raise Refused(RefusedCode.NO_MAILBOX, "Mailbox doesn't exist")
+        return document
 
     async def _pages(self, mailbox_id: MailboxId, document: Document, session: Session) -> list[Columns]:
         """All living rows, in UID order."""
@@ -214,3 +234,9 @@ def _since(columns: Columns, since: int) -> Columns:
 def _missing(uids: array[int], uid_next: int) -> array[int]:
     """Every UID under `uid_next` that isn't there (RFC 7162 3.2.10 allows to say so)."""
     return array("I", sorted(set(range(1, uid_next)).difference(uids)))
+
+
+def _gaps(uids: array[int], uid_next: int) -> tuple[tuple[int, int], ...]:
+    """The ranges of UIDs under `uid_next` that aren't among the ascending `uids`."""
+    edges = pairwise([0, *uids, uid_next])
+    return tuple((low + 1, high - 1) for low, high in edges if high - low > 1)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from mailboat.common.v1 import common_pb2 as mailboat_dot_common_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&mailboat/storage/v1/mailbox_read.proto\x12\x13mailboat.storage.v1\x1a\x1fmailboat/common/v1/common.proto\"!\n\x0bTreeRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x0c\"m\n\x0cTreeResponse\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\x32\n\tmailboxes\x18\x02 \x03(\x0b\x32\x1f.mailboat.common.v1.MailboxHead\x12\x18\n\x10subscribed_names\x18\x03 \x03(\t\"/\n\x0bHeadRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\"=\n\x0cHeadResponse\x12-\n\x04head\x18\x01 \x01(\x0b\x32\x1f.mailboat.common.v1.MailboxHead\"G\n\x0e\x43hangesRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x0c\x12\x12\n\nmailbox_id\x18\x02 \x01(\x0c\x12\r\n\x05since\x18\x03 \x01(\x04\"\xa6\x01\n\x0f\x43hangesResponse\x12-\n\x04head\x18\x01 \x01(\x0b\x32\x1f.mailboat.common.v1.MailboxHead\x12\r\n\x05since\x18\x02 \x01(\x04\x12,\n\x07\x63hanged\x18\x03 \x01(\x0b\x32\x1b.mailboat.common.v1.Columns\x12\x10\n\x08vanished\x18\x04 \x01(\x0c\x12\x15\n\rfloor_reached\x18\x05 \x01(\x08\"H\n\x0bPollRequest\x12\x13\n\x0b\x61\x63\x63ount_ids\x18\x01 \x01(\x0c\x12\x13\n\x0bmailbox_ids\x18\x02 \x01(\x0c\x12\x0f\n\x07modseqs\x18\x03 \x01(\x0c\"4\n\x0cPollResponse\x12\x13\n\x0bmailbox_ids\x18\x01 \x01(\x0c\x12\x0f\n\x07modseqs\x18\x02 \x01(\x0c\"H\n\x10\x42odyInfosRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x0c\x12\x10\n\x08\x62ody_ids\x18\x02 \x01(\x0c\x12\x0e\n\x06\x66ields\x18\x03 \x01(\r\"\x82\x04\n\x11\x42odyInfosResponse\x12\r\n\x05\x66ound\x18\x01 \x01(\x0c\x12\r\n\x05sizes\x18\x02 \x01(\x0c\x12\x14\n\x0cheader_sizes\x18\x03 \x01(\x0c\x12=\n\x07headers\x18\x04 \x01(\x0b\x32,.mailboat.storage.v1.BodyInfosResponse.Blobs\x12@\n\nstructures\x18\x05 \x01(\x0b\x32,.mailboat.storage.v1.BodyInfosResponse.Blobs\x12?\n\tenvelopes\x18\x06 \x01(\x0b\x32,.mailboat.storage.v1.BodyInfosResponse.Blobs\x12\x44\n\x0e\x62odystructures\x18\x07 \x01(\x0b\x32,.mailboat.storage.v1.BodyInfosResponse.Blobs\x12<\n\x06\x62odies\x18\x08 \x01(\x0b\x32,.mailboat.storage.v1.BodyInfosResponse.Blobs\x12>\n\x08previews\x18\t \x01(\x0b\x32,.mailboat.storage.v1.BodyInfosResponse.Blobs\x1a\x33\n\x05\x42lobs\x12\x0c\n\x04\x65nds\x18\x01 \x01(\x0c\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0e\n\x06\x61\x62sent\x18\x03 \x01(\x0c\"J\n\x0f\x43ontentsRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x0c\x12\x10\n\x08\x62ody_ids\x18\x02 \x01(\x0c\x12\x11\n\tmax_bytes\x18\x03 \x01(\x04\"!\n\x10\x43ontentsResponse\x12\r\n\x05sizes\x18\x01 \x01(\x0c\"b\n\x0bReadRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x0c\x12\x0f\n\x07\x62ody_id\x18\x02 \x01(\x0c\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x13\n\x06length\x18\x04 \x01(\x04H\x00\x88\x01\x01\x42\t\n\x07_length\"\x1d\n\x0cReadResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\x32\xd5\x04\n\x12MailboxReadService\x12K\n\x04Tree\x12 .mailboat.storage.v1.TreeRequest\x1a!.mailboat.storage.v1.TreeResponse\x12K\n\x04Head\x12 .mailboat.storage.v1.HeadRequest\x1a!.mailboat.storage.v1.HeadResponse\x12T\n\x07\x43hanges\x12#.mailboat.storage.v1.ChangesRequest\x1a$.mailboat.storage.v1.ChangesResponse\x12K\n\x04Poll\x12 .mailboat.storage.v1.PollRequest\x1a!.mailboat.storage.v1.PollResponse\x12Z\n\tBodyInfos\x12%.mailboat.storage.v1.BodyInfosRequest\x1a&.mailboat.storage.v1.BodyInfosResponse\x12W\n\x08\x43ontents\x12$.mailboat.storage.v1.ContentsRequest\x1a%.mailboat.storage.v1.ContentsResponse\x12M\n\x04Read\x12 .mailboat.storage.v1.ReadRequest\x1a!.mailboat.storage.v1.ReadResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&mailboat/storage/v1/mailbox_read.proto\x12\x13mailboat.storage.v1\x1a\x1fmailboat/common/v1/common.proto\"!\n\x0bTreeRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x0c\"m\n\x0cTreeResponse\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\x32\n\tmailboxes\x18\x02 \x03(\x0b\x32\x1f.mailboat.common.v1.MailboxHead\x12\x18\n\x10subscribed_names\x18\x03 \x03(\t\"/\n\x0bHeadRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x0c\x12\x0c\n\x04name\x18\x02 \x01(\t\"=\n\x0cHeadResponse\x12-\n\x04head\x18\x01 \x01(\x0b\x32\x1f.mailboat.common.v1.MailboxHead\"G\n\x0e\x43hangesRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x0c\x12\x12\n\nmailbox_id\x18\x02 \x01(\x0c\x12\r\n\x05since\x18\x03 \x01(\x04\"\xa6\x01\n\x0f\x43hangesResponse\x12-\n\x04head\x18\x01 \x01(\x0b\x32\x1f.mailboat.common.v1.MailboxHead\x12\r\n\x05since\x18\x02 \x01(\x04\x12,\n\x07\x63hanged\x18\x03 \x01(\x0b\x32\x1b.mailboat.common.v1.Columns\x12\x10\n\x08vanished\x18\x04 \x01(\x0c\x12\x15\n\rfloor_reached\x18\x05 \x01(\x08\"H\n\x0fVanishedRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x0c\x12\x12\n\nmailbox_id\x18\x02 \x01(\x0c\x12\r\n\x05since\x18\x03 \x01(\x04\"I\n\x10VanishedResponse\x12\x0e\n\x06modseq\x18\x01 \x01(\x04\x12\x0e\n\x06ranges\x18\x02 \x01(\x0c\x12\x15\n\rfloor_reached\x18\x03 \x01(\x08\"H\n\x0bPollRequest\x12\x13\n\x0b\x61\x63\x63ount_ids\x18\x01 \x01(\x0c\x12\x13\n\x0bmailbox_ids\x18\x02 \x01(\x0c\x12\x0f\n\x07modseqs\x18\x03 \x01(\x0c\"4\n\x0cPollResponse\x12\x13\n\x0bmailbox_ids\x18\x01 \x01(\x0c\x12\x0f\n\x07modseqs\x18\x02 \x01(\x0c\"H\n\x10\x42odyInfosRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x0c\x12\x10\n\x08\x62ody_ids\x18\x02 \x01(\x0c\x12\x0e\n\x06\x66ields\x18\x03 \x01(\r\"\x82\x04\n\x11\x42odyInfosResponse\x12\r\n\x05\x66ound\x18\x01 \x01(\x0c\x12\r\n\x05sizes\x18\x02 \x01(\x0c\x12\x14\n\x0cheader_sizes\x18\x03 \x01(\x0c\x12=\n\x07headers\x18\x04 \x01(\x0b\x32,.mailboat.storage.v1.BodyInfosResponse.Blobs\x12@\n\nstructures\x18\x05 \x01(\x0b\x32,.mailboat.storage.v1.BodyInfosResponse.Blobs\x12?\n\tenvelopes\x18\x06 \x01(\x0b\x32,.mailboat.storage.v1.BodyInfosResponse.Blobs\x12\x44\n\x0e\x62odystructures\x18\x07 \x01(\x0b\x32,.mailboat.storage.v1.BodyInfosResponse.Blobs\x12<\n\x06\x62odies\x18\x08 \x01(\x0b\x32,.mailboat.storage.v1.BodyInfosResponse.Blobs\x12>\n\x08previews\x18\t \x01(\x0b\x32,.mailboat.storage.v1.BodyInfosResponse.Blobs\x1a\x33\n\x05\x42lobs\x12\x0c\n\x04\x65nds\x18\x01 \x01(\x0c\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0e\n\x06\x61\x62sent\x18\x03 \x01(\x0c\"J\n\x0f\x43ontentsRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x0c\x12\x10\n\x08\x62ody_ids\x18\x02 \x01(\x0c\x12\x11\n\tmax_bytes\x18\x03 \x01(\x04\"!\n\x10\x43ontentsResponse\x12\r\n\x05sizes\x18\x01 \x01(\x0c\"b\n\x0bReadRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x0c\x12\x0f\n\x07\x62ody_id\x18\x02 \x01(\x0c\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x13\n\x06length\x18\x04 \x01(\x04H\x00\x88\x01\x01\x42\t\n\x07_length\"\x1d\n\x0cReadResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\x32\xae\x05\n\x12MailboxReadService\x12K\n\x04Tree\x12 .mailboat.storage.v1.TreeRequest\x1a!.mailboat.storage.v1.TreeResponse\x12K\n\x04Head\x12 .mailboat.storage.v1.HeadRequest\x1a!.mailboat.storage.v1.HeadResponse\x12T\n\x07\x43hanges\x12#.mailboat.storage.v1.ChangesRequest\x1a$.mailboat.storage.v1.ChangesResponse\x12W\n\x08Vanished\x12$.mailboat.storage.v1.VanishedRequest\x1a%.mailboat.storage.v1.VanishedResponse\x12K\n\x04Poll\x12 .mailboat.storage.v1.PollRequest\x1a!.mailboat.storage.v1.PollResponse\x12Z\n\tBodyInfos\x12%.mailboat.storage.v1.BodyInfosRequest\x1a&.mailboat.storage.v1.BodyInfosResponse\x12W\n\x08\x43ontents\x12$.mailboat.storage.v1.ContentsRequest\x1a%.mailboat.storage.v1.ContentsResponse\x12M\n\x04Read\x12 .mailboat.storage.v1.ReadRequest\x1a!.mailboat.storage.v1.ReadResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,24 +44,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHANGESREQUEST']._serialized_end=425
   _globals['_CHANGESRESPONSE']._serialized_start=428
   _globals['_CHANGESRESPONSE']._serialized_end=594
-  _globals['_POLLREQUEST']._serialized_start=596
-  _globals['_POLLREQUEST']._serialized_end=668
-  _globals['_POLLRESPONSE']._serialized_start=670
-  _globals['_POLLRESPONSE']._serialized_end=722
-  _globals['_BODYINFOSREQUEST']._serialized_start=724
-  _globals['_BODYINFOSREQUEST']._serialized_end=796
-  _globals['_BODYINFOSRESPONSE']._serialized_start=799
-  _globals['_BODYINFOSRESPONSE']._serialized_end=1313
-  _globals['_BODYINFOSRESPONSE_BLOBS']._serialized_start=1262
-  _globals['_BODYINFOSRESPONSE_BLOBS']._serialized_end=1313
-  _globals['_CONTENTSREQUEST']._serialized_start=1315
-  _globals['_CONTENTSREQUEST']._serialized_end=1389
-  _globals['_CONTENTSRESPONSE']._serialized_start=1391
-  _globals['_CONTENTSRESPONSE']._serialized_end=1424
-  _globals['_READREQUEST']._serialized_start=1426
-  _globals['_READREQUEST']._serialized_end=1524
-  _globals['_READRESPONSE']._serialized_start=1526
-  _globals['_READRESPONSE']._serialized_end=1555
-  _globals['_MAILBOXREADSERVICE']._serialized_start=1558
-  _globals['_MAILBOXREADSERVICE']._serialized_end=2155
+  _globals['_VANISHEDREQUEST']._serialized_start=596
+  _globals['_VANISHEDREQUEST']._serialized_end=668
+  _globals['_VANISHEDRESPONSE']._serialized_start=670
+  _globals['_VANISHEDRESPONSE']._serialized_end=743
+  _globals['_POLLREQUEST']._serialized_start=745
+  _globals['_POLLREQUEST']._serialized_end=817
+  _globals['_POLLRESPONSE']._serialized_start=819
+  _globals['_POLLRESPONSE']._serialized_end=871
+  _globals['_BODYINFOSREQUEST']._serialized_start=873
+  _globals['_BODYINFOSREQUEST']._serialized_end=945
+  _globals['_BODYINFOSRESPONSE']._serialized_start=948
+  _globals['_BODYINFOSRESPONSE']._serialized_end=1462
+  _globals['_BODYINFOSRESPONSE_BLOBS']._serialized_start=1411
+  _globals['_BODYINFOSRESPONSE_BLOBS']._serialized_end=1462
+  _globals['_CONTENTSREQUEST']._serialized_start=1464
+  _globals['_CONTENTSREQUEST']._serialized_end=1538
+  _globals['_CONTENTSRESPONSE']._serialized_start=1540
+  _globals['_CONTENTSRESPONSE']._serialized_end=1573
+  _globals['_READREQUEST']._serialized_start=1575
+  _globals['_READREQUEST']._serialized_end=1673
+  _globals['_READRESPONSE']._serialized_start=1675
+  _globals['_READRESPONSE']._serialized_end=1704
+  _globals['_MAILBOXREADSERVICE']._serialized_start=1707
+  _globals['_MAILBOXREADSERVICE']._serialized_end=2393
 # @@protoc_insertion_point(module_scope)

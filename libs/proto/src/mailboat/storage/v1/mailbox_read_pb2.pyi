@@ -61,6 +61,26 @@ class ChangesResponse(_message.Message):
     floor_reached: bool
     def __init__(self, head: _Optional[_Union[_common_pb2.MailboxHead, _Mapping]] = ..., since: _Optional[int] = ..., changed: _Optional[_Union[_common_pb2.Columns, _Mapping]] = ..., vanished: _Optional[bytes] = ..., floor_reached: _Optional[bool] = ...) -> None: ...
 
+class VanishedRequest(_message.Message):
+    __slots__ = ("account_id", "mailbox_id", "since")
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    MAILBOX_ID_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    account_id: bytes
+    mailbox_id: bytes
+    since: int
+    def __init__(self, account_id: _Optional[bytes] = ..., mailbox_id: _Optional[bytes] = ..., since: _Optional[int] = ...) -> None: ...
+
+class VanishedResponse(_message.Message):
+    __slots__ = ("modseq", "ranges", "floor_reached")
+    MODSEQ_FIELD_NUMBER: _ClassVar[int]
+    RANGES_FIELD_NUMBER: _ClassVar[int]
+    FLOOR_REACHED_FIELD_NUMBER: _ClassVar[int]
+    modseq: int
+    ranges: bytes
+    floor_reached: bool
+    def __init__(self, modseq: _Optional[int] = ..., ranges: _Optional[bytes] = ..., floor_reached: _Optional[bool] = ...) -> None: ...
+
 class PollRequest(_message.Message):
     __slots__ = ("account_ids", "mailbox_ids", "modseqs")
     ACCOUNT_IDS_FIELD_NUMBER: _ClassVar[int]
