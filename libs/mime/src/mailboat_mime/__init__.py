@@ -13,6 +13,7 @@ normalises a message. Pure functions, no asyncio, no logging, no other package.
 from mailboat_mime.addresses import Address, parse_addresses
 from mailboat_mime.content import Content
 from mailboat_mime.dates import base_subject, message_id, references, sent_date
+from mailboat_mime.decoding import IDENTITY, Decoder, transfer_decoder
 from mailboat_mime.envelope import envelope
 from mailboat_mime.headers import (
     count_received,
@@ -29,10 +30,13 @@ from mailboat_mime.scanner import scan
 from mailboat_mime.section import Section, find_part, resolve
 from mailboat_mime.structure import body, bodystructure, content_fields, structures
 from mailboat_mime.text import decode_part, preview, text_of
+from mailboat_mime.transcode import without_nul
 
 __all__ = [
+    "IDENTITY",
     "Address",
     "Content",
+    "Decoder",
     "Kind",
     "Part",
     "Section",
@@ -60,5 +64,7 @@ __all__ = [
     "sent_date",
     "structures",
     "text_of",
+    "transfer_decoder",
     "unfold",
+    "without_nul",
 ]

@@ -9,11 +9,12 @@ Rules kept here:
 
 import encodings.aliases
 import re
-from binascii import Error as BinasciiError
-from binascii import a2b_base64, a2b_qp
+from binascii import a2b_qp
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
+
+from mailboat_mime.decoding import decode_base64
 
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 # Possessive repeats: a field of a million folds must not be remembered fold by fold.
@@ -25,7 +26,6 @@ _RECEIVED = re.compile(rb"\nreceived[ \t]*:")
 _FIRST_LIMIT = 256 * 1024  # octets of a single value that are looked at: no more header is accepted by SMTP
 _LINE_BREAKS = bytes.maketrans(b"\r\n\0", b"   ")
 _WORD = re.compile(rb"=\?([^?\s*]{1,64})(?:\*[^?\s]*)?\?([bBqQ])\?([^?]*)\?=")
-_BASE64_JUNK = bytes(sorted(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")))
 
 # Only codecs that Python lists: a miss in codecs.lookup() is remembered for ever, and a sender chooses the name.
 _CODECS = frozenset(encodings.aliases.aliases) | frozenset(encodings.aliases.aliases.values())
@@ -171,19 +171,6 @@ def decode_charset(data: bytes, charset: bytes = b"") -> str:
         return data.decode(codec, "replace").encode("utf-8", "replace").decode("utf-8")
     except (UnicodeError, ValueError):
         return data.decode("latin-1")
-
-
-def decode_base64(data: bytes) -> bytes:
-    """Base64 without regard to line ends, junk or missing padding; the first "=" ends it (RFC 2045 6.8)."""
-    cut = data.find(b"=")
-    data = (data if cut < 0 else data[:cut]).translate(None, _BASE64_JUNK)
-    over = len(data) % 4
-    if over == 1:
-        data = data[:-1]
-    try:
-        return a2b_base64(data + b"==" if over in (2, 3) else data)
-    except BinasciiError as broken:  # the alphabet and length were made right above
-        raise AssertionError("cleaned base64 did not decode") from broken
 
 
 def decode_words(value: bytes) -> str:

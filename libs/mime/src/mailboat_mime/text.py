@@ -6,9 +6,9 @@ asked for, not by the size of the part.
 
 import html
 import re
-from binascii import a2b_qp
 
-from mailboat_mime.headers import decode_base64, decode_charset, decode_words, field_values
+from mailboat_mime.decoding import decode_base64, decode_quoted_printable
+from mailboat_mime.headers import decode_charset, decode_words, field_values
 from mailboat_mime.part import Kind, Part
 from mailboat_mime.structure import content_fields
 
@@ -28,7 +28,7 @@ def decode_part(body: bytes, encoding: bytes) -> bytes:
     if encoding == b"base64":
         return decode_base64(body)
     if encoding == b"quoted-printable":
-        return a2b_qp(body)
+        return decode_quoted_printable(body)
     return body
 
 

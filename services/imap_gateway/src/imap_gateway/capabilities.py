@@ -35,6 +35,7 @@ _COMMANDS: dict[bytes, tuple[bytes, ...]] = {
     b"UIDPLUS": (b"EXPUNGE", b"APPEND", b"COPY"),
     b"MOVE": (b"MOVE",),
     b"MULTIAPPEND": (b"APPEND",),
+    b"BINARY": (b"FETCH", b"APPEND"),
     b"CHILDREN": (b"LIST",),
     b"LIST-EXTENDED": (b"LIST",),
     b"LIST-STATUS": (b"LIST", b"STATUS"),
@@ -52,6 +53,7 @@ _FETCH_ITEMS: dict[bytes, tuple[bytes, ...]] = {
         *(b"FLAGS", b"UID", b"INTERNALDATE", b"RFC822.SIZE", b"ENVELOPE", b"BODY", b"BODYSTRUCTURE", b"BODY["),
         *(b"RFC822", b"RFC822.HEADER", b"RFC822.TEXT"),
     ),
+    b"BINARY": (b"BINARY[", b"BINARY.SIZE["),
     b"CONDSTORE": (b"MODSEQ",),
     b"SAVEDATE": (b"SAVEDATE",),
 }

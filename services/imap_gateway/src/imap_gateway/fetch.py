@@ -7,6 +7,7 @@ Rules:
 - Nothing is loaded that isn't sent soon: one batch ahead, and none while the client reads too slowly.
 - Batches that need nothing but the view or rendered fields are kept as blocks.
 - A message over LARGE_BYTES is never held whole: its sections stream from the store.
+- A message of which a part can't be decoded (BINARY) is passed over, and not marked as read.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from mailboat_wire.imap.sequence import runs
 from . import render
 from .blocks import BLOCK_ROWS
 from .bodies import CONTENT_BATCH, CONTENT_BYTES
-from .fetch_items.sections import SectionItem
+from .fetch_items.binary import BinaryItem
+from .fetch_items.sections import Opened, SectionItem
 from .render import Block, Flags, Item
 from .selected import Ranges, Selected
 from .view import View
@@ -45,13 +47,14 @@ LARGE_BYTES = 64 * 1024  # from here on a section is read as a range
 class Plan:
     """What a FETCH command asks for."""
 
-    __slots__ = ("content", "items", "key", "needs", "sets_seen", "shows_flags")
+    __slots__ = ("binary", "content", "items", "key", "needs", "sets_seen", "shows_flags")
 
     def __init__(self, items: Sequence[Item]) -> None:
         self.items = tuple(items)
         self.key = b"\0".join([item.key for item in items])
         self.content = any(item.content for item in items)
         self.sets_seen = any(item.sets_seen for item in items)
+        self.binary = [item for item in items if isinstance(item, BinaryItem)]
         self.shows_flags = any(isinstance(item, Flags) for item in items)
         self.needs: BodyField | None = None
         for item in items:
@@ -151,7 +154,7 @@ def changed_only(view: View, ranges: Ranges, modseq: int) -> Ranges:
 
 
 class Fetcher:
-    """One FETCH command in one session."""
+    """One FETCH command in one session. `undecodable`: messages were passed over for it (RFC 3516 4.3)."""
 
     def __init__(self, session: Session, plan: Plan, ranges: Ranges) -> None:
         self.session = session
@@ -159,6 +162,7 @@ class Fetcher:
         self.view = self.selected.view
         self.plan = plan
         self.cursor = Cursor(self.view, ranges)
+        self.undecodable = False
 
     async def run(self) -> None:
         """Send it all."""
@@ -245,6 +249,7 @@ class Fetcher:
 
     async def _send(self, piece: Piece) -> None:
         await self._find_again(piece)
+        self._pass_over_undecodable(piece)
         seen = await self._mark_seen(piece) if self.plan.sets_seen and not self.selected.read_only else set()
         await self._find_again(piece)
         block = piece.block
@@ -266,21 +271,34 @@ class Fetcher:
         if piece.removals == self.view.removals:
             return
         piece.removals = self.view.removals
-        old = piece.block
         rows = [self.view.row(uid) for uid in piece.uids]
         kept = [index for index, row in enumerate(rows) if row is not None]
         missing = piece.text is not None
         piece.text = None
-        piece.uids = [piece.uids[index] for index in kept]
-        piece.block = Block(
-            self.selected,
-            [row for row in rows if row is not None],
-            [old.infos[index] for index in kept] if old.infos else (),
-            [old.contents[index] for index in kept] if old.contents else (),
-        )
+        self._keep(piece, kept, [row for row in rows if row is not None])
         if missing and self.plan.waits:
             await self._fill([piece], self._wanted([piece]))
             await self._find_again(piece)
+
+    def _keep(self, piece: Piece, kept: Sequence[int], rows: Sequence[int]) -> None:
+        """Reduce a piece to what stands at the places `kept`, which is in these rows now."""
+        old = piece.block
+        piece.uids = [piece.uids[index] for index in kept]
+        piece.block = Block(
+            self.selected,
+            rows,
+            [old.infos[index] for index in kept] if old.infos else (),
+            [old.contents[index] for index in kept] if old.contents else (),
+        )
+
+    def _pass_over_undecodable(self, piece: Piece) -> None:
+        if not self.plan.binary:
+            return
+        infos, rows = piece.block.infos, piece.block.rows
+        kept = [index for index, info in enumerate(infos) if all(item.decodes(info) for item in self.plan.binary)]
+        if len(kept) < len(infos):
+            self.undecodable = True
+            self._keep(piece, kept, [rows[index] for index in kept])
 
     async def _mark_seen(self, piece: Piece) -> set[int]:
         """Reading marks as read (RFC 9051 6.4.5): the UIDs for which that is news."""
@@ -368,45 +386,28 @@ class Fetcher:
         for index, item in enumerate(items):
             if index:
                 write(b" ")
-            if index in opened:
+            if isinstance(item, SectionItem):
                 await self._send_section(item, opened[index])
             else:
                 write(item.fragment % item.values(one)[0])
         write(b")\r\n")
 
-    async def _open(self, item: SectionItem, info: BodyInfo | None, body_id: BodyId, size: int) -> Opened | None:
-        """A section's length and beginning, so that what can fail fails before anything is said; None: no such
-        section.
-        """
-        if item.of_header and info is not None and info.header is not None:
-            data = item.finish(info.header)
-            return Opened(len(data), data)
-        extent = item.extent(info, size)
-        if extent is None:
-            return None
-        start, end = extent
-        if item.partial is not None and not item.chooses_fields:
-            start = min(end, start + item.partial[0])
-            end = min(end, start + item.partial[1])
-        if start == end:
-            return Opened(0, b"")
-        chunks = self.session.gateway.store.read.read(self.session.account, body_id, start, end - start)
-        try:
-            if item.chooses_fields:
-                data = item.finish(b"".join([chunk async for chunk in chunks]))
-                return Opened(len(data), data)
-            return Opened(end - start, await anext(chunks), chunks)
-        except Refused:
-            return None
+    async def _open(self, item: SectionItem, info: BodyInfo | None, body_id: BodyId, size: int) -> Opened:
+        """A section about to be sent; that there is none, if the message is gone."""
 
-    async def _send_section(self, item: Item, opened: Opened | None) -> None:
+        def read(start: int, octets: int) -> AsyncIterator[bytes]:
+            return self.session.gateway.store.read.read(self.session.account, body_id, start, octets)
+
+        try:
+            return await item.open(read, info, size)
+        except Refused:
+            return item.absent
+
+    async def _send_section(self, item: SectionItem, opened: Opened) -> None:
         """The item with its literal. Once that is announced there is no way back but cutting the connection."""
         session = self.session
-        if opened is None:
-            session.write(item.fragment % b"NIL")
-            return
-        session.write(item.fragment % (b"{%d}\r\n%b" % (opened.length, opened.begin)))
-        left = opened.length - len(opened.begin)
+        session.write(item.fragment % opened.text)
+        left = opened.left
         try:
             if opened.rest is not None:
                 async for chunk in opened.rest:
@@ -420,12 +421,3 @@ class Fetcher:
         if left:
             session.link.abort()
             raise Internal("a body's length is not what its index entry says")
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A section about to be sent: its length in bytes, its first bytes, and where the rest comes from."""
-
-    length: int
-    begin: bytes
-    rest: AsyncIterator[bytes] | None = None

@@ -1,4 +1,4 @@
-"""FETCH and UID FETCH: RFC 9051 6.4.5, RFC 7162 3.1.4."""
+"""FETCH and UID FETCH: RFC 9051 6.4.5, RFC 7162 3.1.4, RFC 3516 4.2 (BINARY)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from ..features import enable_condstore
 from ..fetch import Fetcher, Plan, changed_only
 from ..fetch_items import FETCH_ITEMS
 from ..render import Item, ModSeq, Uid
-from ..replies import Reply, bad, ok
+from ..replies import Reply, bad, no, ok
 from ..session import Session
 from ..states import State
 from .registry import Expunge, command
 
 
-@command(t.Fetch, State.SELECTED, expunge=Expunge.WITH_UID, capabilities=(b"SAVEDATE",))
+@command(t.Fetch, State.SELECTED, expunge=Expunge.WITH_UID, capabilities=(b"BINARY", b"SAVEDATE"))
 async def fetch(session: Session, command_: t.Fetch) -> Reply:
     """RFC 9051 6.4.5; messages that another session has expunged are passed over (RFC 2180 4.1.2)."""
     if command_.vanished:
@@ -25,7 +25,10 @@ async def fetch(session: Session, command_: t.Fetch) -> Reply:
     lost = not command_.uid and selected.tracker.lost(ranges)
     if command_.changed_since is not None:
         ranges = changed_only(selected.view, ranges, command_.changed_since)
-    await Fetcher(session, Plan(items), ranges).run()
+    fetcher = Fetcher(session, Plan(items), ranges)
+    await fetcher.run()
+    if fetcher.undecodable:
+        raise no(b"Unknown Content-Transfer-Encoding", b"UNKNOWN-CTE")
     return ok(b"Some messages are gone", b"EXPUNGEISSUED") if lost else ok(b"Fetched")
 
 

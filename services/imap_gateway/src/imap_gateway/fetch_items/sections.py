@@ -1,27 +1,42 @@
 """BODY[section]<partial> and RFC822…: exact bytes of the message (RFC 9051 6.4.5, 7.5.2).
 
-Where the bytes come from depends on the message: small ones are read whole, many at a time; of large ones only the
-range
-that is asked for, in chunks. Both ways share `extent`, so both give the same bytes.
+Where the bytes come from depends on the message: small ones are read whole, many at a time (`values`); of large ones
+only the range that is asked for, in chunks (`open`). Both ways share `extent`, so both give the same bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 
 from mailboat_mime import Part, resolve, select_fields
 from mailboat_store_client.types import BodyField, BodyInfo
+from mailboat_wire.imap.response import literal
 from mailboat_wire.imap.types import Section, SectionText
 
 from ..render import Block, Item
 
 NIL = b"NIL"
+Read = Callable[[int, int], AsyncIterator[bytes]]
+"""(offset, octets) of the message to be read → its chunks."""
+
 _FIELDS = (SectionText.HEADER_FIELDS, SectionText.HEADER_FIELDS_NOT)
 _HEADERS = (SectionText.HEADER, *_FIELDS)
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A value about to be sent: how it begins, how many octets are still to come, and where from."""
+
+    text: bytes
+    left: int = 0
+    rest: AsyncIterator[bytes] | None = None
+
+
 class SectionItem(Item):
-    """One section of a message, as bytes."""
+    """One section of a message, as bytes. `absent`: the value where there is no such section."""
+
+    absent = Opened(NIL)
 
     def __init__(
         self, label: bytes, section: Section, *, peek: bool = False, partial: tuple[int, int] | None = None
@@ -75,7 +90,7 @@ class SectionItem(Item):
     def values(self, block: Block) -> Sequence[bytes]:
         if self.of_header:
             return [
-                NIL if info is None or info.header is None else _literal(self.finish(info.header))
+                NIL if info is None or info.header is None else literal(self.finish(info.header))
                 for info in block.infos
             ]
         infos = block.infos or (None,) * len(block.contents)
@@ -85,8 +100,26 @@ class SectionItem(Item):
         if content is None:
             return NIL
         extent = self.extent(info, len(content))
-        return NIL if extent is None else _literal(self.finish(content[extent[0] : extent[1]]))
+        return NIL if extent is None else literal(self.finish(content[extent[0] : extent[1]]))
 
+    async def open(self, read: Read, info: BodyInfo | None, size: int) -> Opened:
+        """The section's length and beginning, so that what can fail fails before anything is said.
 
-def _literal(data: bytes) -> bytes:
-    return b"{%d}\r\n%b" % (len(data), data)
+        Raises Refused if the message is gone.
+        """
+        if self.of_header and info is not None and info.header is not None:
+            return Opened(literal(self.finish(info.header)))
+        extent = self.extent(info, size)
+        if extent is None:
+            return self.absent
+        start, end = extent
+        if self.chooses_fields:
+            return Opened(literal(self.finish(b"".join([chunk async for chunk in read(start, end - start)]))))
+        if self.partial is not None:
+            start = min(end, start + self.partial[0])
+            end = min(end, start + self.partial[1])
+        if start == end:
+            return Opened(literal(b""))
+        chunks = read(start, end - start)
+        begin = await anext(chunks)
+        return Opened(b"{%d}\r\n%b" % (end - start, begin), end - start - len(begin), chunks)
