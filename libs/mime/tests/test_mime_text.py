@@ -7,7 +7,18 @@ import quopri
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mailboat_mime import base_subject, decode_part, message_id, preview, references, scan, sent_date, text_of
+from mailboat_mime import (
+    base_subject,
+    decode_part,
+    fold,
+    message_id,
+    preview,
+    references,
+    scan,
+    sent_date,
+    text_of,
+    unicode_domains,
+)
 from mailboat_mime.text import html_to_text
 
 
@@ -68,7 +79,7 @@ ALTERNATIVE = (
         (lf("Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: base64\n\nw7w="), "ü", "ü"),
         (lf("Content-Type: text/plain\nContent-Disposition: attachment\n\nx"), "", "x"),
         (lf("Content-Type: image/png\n\nx"), "", ""),
-        (lf("Content-Type: message/rfc822\n\nSubject: =?utf-8?q?s=C3=BC?=\n\nin"), "", "sü\nin"),
+        (lf("Content-Type: message/rfc822\n\nSubject: =?utf-8?q?s=C3=BC?=\n\nin"), "", "Subject: sü\nin"),
         (lf("Content-Type: multipart/mixed; boundary=b\n\n--b\n\n \n--b\n" + HTML + "<p>x\n--b--"), "x", " \n\nx"),
         (b"", "", ""),
     ],
@@ -130,6 +141,46 @@ def test_hostile_html_is_read(piece: str) -> None:
 def test_any_html_is_text(markup: str) -> None:
     message = lf(HTML) + markup.encode()
     assert text_of(scan(message), message) == html_to_text(markup)
+
+
+def test_text_of_attachments_is_their_name_and_description() -> None:
+    message = lf(
+        "Content-Type: multipart/mixed; boundary=b\n\npreamble\n--b\nContent-Type: application/pdf\n"
+        "Content-Disposition: attachment; filename*=utf-8''na%C3%AFve.pdf\n"
+        "Content-Description: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\nContent-Transfer-Encoding: base64\n\naGVsbG8=\n--b--\nafter"
+    )
+    assert text_of(scan(message), message) == "naïve.pdf\nGrüße"
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("STRASSE", "straße"),
+        ("ΣΊΣΥΦΟΣ", "σίσυφος"),
+        ("u\u0308ber", "Über"),
+        ("ﬁne", "FINE"),
+        ("ｶﾞ", "ガ"),
+        ("Ｆｕｌｌ", "full"),
+        ("ÅNGSTRÖM", "\u212bngstro\u0308m"),
+    ],
+)
+def test_fold_makes_equal(left: str, right: str) -> None:
+    assert fold(left) == fold(right)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a@xn--bcher-kva.example", "a@bücher.example"),
+        ("a@www.XN--BCHER-KVA.xn--p1ai", "a@www.bücher.рф"),
+        ("xn--", "xn--"),
+        ("xn--99999999999", "xn--99999999999"),
+        ("axn--bcher-kva", "axn--bcher-kva"),
+        ("xn--" + "a" * 64, "xn--" + "a" * 64),
+    ],
+)
+def test_unicode_domains(text: str, shown: str) -> None:
+    assert unicode_domains(text) == shown
 
 
 @pytest.mark.parametrize(

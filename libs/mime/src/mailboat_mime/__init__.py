@@ -29,7 +29,7 @@ from mailboat_mime.part import Kind, Part, large_parts
 from mailboat_mime.scanner import scan
 from mailboat_mime.section import Section, find_part, resolve
 from mailboat_mime.structure import body, bodystructure, content_fields, structures
-from mailboat_mime.text import decode_part, preview, text_of
+from mailboat_mime.text import Readable, decode_part, fold, preview, readables, text_of, unicode_domains
 from mailboat_mime.transcode import without_nul
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "Decoder",
     "Kind",
     "Part",
+    "Readable",
     "Section",
     "base_subject",
     "body",
@@ -51,12 +52,14 @@ __all__ = [
     "field_selector",
     "find_part",
     "first_value",
+    "fold",
     "header_block",
     "iter_fields",
     "large_parts",
     "message_id",
     "parse_addresses",
     "preview",
+    "readables",
     "references",
     "resolve",
     "scan",
@@ -66,5 +69,6 @@ __all__ = [
     "text_of",
     "transfer_decoder",
     "unfold",
+    "unicode_domains",
     "without_nul",
 ]

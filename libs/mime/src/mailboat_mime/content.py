@@ -84,7 +84,7 @@ def parse_content(block: bytes) -> Content:
         disposition,
         disposition_params,
         raw.get(b"md5"),
-        tuple(_LANGUAGE.findall(raw[b"language"])[:_MAX_PARAMS]) if b"language" in raw else (),
+        tuple(_LANGUAGE.findall(_without_comments(raw[b"language"]))[:_MAX_PARAMS]) if b"language" in raw else (),
         raw.get(b"location"),
     )
 

@@ -6,9 +6,13 @@ asked for, not by the size of the part.
 
 import html
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from unicodedata import normalize
 
+from mailboat_mime.content import parse_content
 from mailboat_mime.decoding import decode_base64, decode_quoted_printable
-from mailboat_mime.headers import decode_charset, decode_words, field_values
+from mailboat_mime.headers import decode_charset, decode_words
 from mailboat_mime.part import Kind, Part
 from mailboat_mime.structure import content_fields
 
@@ -19,6 +23,7 @@ _SLACK = 1024  # octets read at least, for line ends, padding and short markup
 _HIDDEN = re.compile(r"<(?:(script|style|head|title)\b|!--)", re.IGNORECASE)
 _BLOCK_TAG = re.compile(r"</?(?:p|div|br|tr|li|ul|ol|h[1-6]|table|td|th|blockquote|hr)\b[^<>]*>", re.IGNORECASE)
 _TAG = re.compile(r"<[/!?a-zA-Z][^<>]*>")
+_A_LABEL = re.compile(r"\bxn--([a-z0-9-]{1,59})(?![a-z0-9-])", re.IGNORECASE)
 _SPACES = re.compile(r"[\s\u200b-\u200f\u2028\u2029\ufeff\u00ad\u034f]+")
 
 
@@ -32,25 +37,79 @@ def decode_part(body: bytes, encoding: bytes) -> bytes:
     return body
 
 
-def text_of(part: Part, message: bytes, limit: int = 1 << 20) -> str:
-    """The text of all text parts in order, HTML without its markup, embedded messages with their subject and addresses.
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """Octets [start, end) of a message that hold text. `header`: those of a part, else a text part's body."""
 
-    `limit` bounds the characters given, and the octets read to about four times that. Parts are separated by a newline.
+    start: int
+    end: int
+    part: Part
+    header: bool
+
+    def text(self, octets: bytes) -> str:
+        """The text of these octets, or of as many as were read of them."""
+        if not self.header:
+            return _body_text(self.part, octets, whole=len(octets) == self.part.size)
+        if self.part.kind is Kind.MESSAGE:
+            return decode_words(octets)
+        content = parse_content(octets)
+        shown = content.filename() or "", decode_words(content.description or b"")
+        return "\n".join(filter(None, shown))
+
+
+def readables(part: Part) -> Iterator[Readable]:
+    """Where the text of a message's body is, in message order.
+
+    Bodies of text parts, whole headers of embedded messages, and of headers of parts the file name and description.
+    """
+    for item in part.walk():
+        if item is not part and item.kind is not Kind.MESSAGE and item.body_start > item.header_start:
+            yield Readable(item.header_start, item.body_start, item, True)
+        embedded = item.message
+        if embedded is not None:
+            yield Readable(embedded.header_start, embedded.body_start, item, True)
+        elif item.kind is Kind.LEAF and item.is_text:
+            yield Readable(item.body_start, item.body_end, item, False)
+
+
+def text_of(part: Part, message: bytes, limit: int = 1 << 20) -> str:
+    """All text of a message's body: see `readables`; HTML without its markup.
+
+    `limit` bounds the characters given, and the octets read to about four times that. Pieces are separated by a
+    newline.
     """
     out: list[str] = []
     left = limit
-    for leaf in part.walk():
+    for piece in readables(part):
         if left <= 0:
             break
-        if leaf.kind is Kind.MESSAGE:
-            text = _embedded_header(leaf, message)
-        elif leaf.kind is Kind.LEAF and leaf.is_text:
-            text = _leaf_text(leaf, message, left * 4 + _SLACK)
-        else:
-            continue
-        out.append(text[:left])
-        left -= len(out[-1]) + 1
+        text = piece.text(message[piece.start : min(piece.end, piece.start + left * 4 + _SLACK)])
+        if text or not piece.header:
+            out.append(text[:left])
+            left -= len(out[-1]) + 1
     return "\n".join(out)
+
+
+def fold(text: str) -> str:
+    """Text for comparison without regard to case and to how its characters are composed: casefolded, in NFKC.
+
+    Full-width and half-width forms, ligatures and decomposed accents equal the usual characters; accents count.
+    """
+    if text.isascii():
+        return text.lower()
+    return normalize("NFKC", normalize("NFKC", text).casefold())
+
+
+def unicode_domains(text: str) -> str:
+    """Text in which each A-label (RFC 5890, "xn--…") is shown as the letters it stands for."""
+    return _A_LABEL.sub(_letters, text)
+
+
+def _letters(match: re.Match[str]) -> str:
+    try:
+        return match[1].lower().encode("ascii").decode("punycode")
+    except UnicodeError:
+        return match[0]
 
 
 def preview(part: Part, message: bytes) -> str:
@@ -89,8 +148,12 @@ def _is_html(part: Part) -> bool:
 def _leaf_text(part: Part, message: bytes, octets: int) -> str:
     """The text of one part, read from at most `octets` octets of its body."""
     body = message[part.body_start : min(part.body_end, part.body_start + octets)]
+    return _body_text(part, body, whole=part.size <= octets)
+
+
+def _body_text(part: Part, body: bytes, *, whole: bool) -> str:
     data = decode_part(body, part.encoding)
-    text = decode_charset(_whole(data) if part.size > octets else data, part.charset)
+    text = decode_charset(data if whole else _whole(data), part.charset)
     return html_to_text(text) if _is_html(part) else text
 
 
@@ -130,11 +193,3 @@ def _without_hidden(markup: str) -> str:
             pos = lowered.find(">", pos) + 1 or len(markup)
     out.append(markup[pos:])
     return "".join(out)
-
-
-def _embedded_header(part: Part, message: bytes) -> str:
-    embedded = part.message
-    assert embedded is not None
-    block = message[embedded.header_start : embedded.body_start]
-    shown = (b"subject", b"from", b"to", b"cc", b"date")
-    return "\n".join(decode_words(value) for _, value in field_values(block, shown))

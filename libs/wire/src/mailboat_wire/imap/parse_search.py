@@ -4,8 +4,7 @@ RFC 9051 6.4.4, RFC 3501 6.4.4 (CHARSET, NEW, OLD, RECENT), RFC 4731 and RFC 518
 RFC 5032 (OLDER, YOUNGER), RFC 8474 (EMAILID, THREADID), RFC 8514 (SAVED…).
 
 Rules: nesting (parentheses, NOT, OR) is at most MAX_DEPTH deep, keys at most MAX_KEYS, so that neither this parser nor
-what walks its tree can run out of stack or time on one line. Strings are UTF-8, of which US-ASCII is a part; other
-charsets: BADCHARSET.
+what walks its tree can run out of stack or time on one line. Strings are in the CHARSET given, UTF-8 without one.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from mailboat_wire.imap import charsets
 from mailboat_wire.imap import flags as f
 from mailboat_wire.imap import types as t
 from mailboat_wire.imap.events import BadCommand
@@ -21,7 +21,6 @@ from mailboat_wire.imap.lexer import ATOM, Lexer
 MAX_DEPTH = 50
 MAX_KEYS = 2000
 
-_CHARSETS = (b"US-ASCII", b"UTF-8", b"ASCII", b"UTF8")
 _KEY = re.compile(rb"[A-Za-z][A-Za-z0-9.\-]*")
 _OBJECT_ID = re.compile(rb"[A-Za-z0-9_\-]{1,255}")
 _MODSEQ_ENTRY = re.compile(rb"PRIV|SHARED|ALL", re.IGNORECASE)
@@ -38,13 +37,14 @@ def parse_uid_search(lexer: Lexer) -> t.Command:
 
 
 class _Search:
-    """One SEARCH being read: the cursor and the count of keys so far."""
+    """One SEARCH being read: the cursor, the count of keys so far, and what strings are decoded with."""
 
-    __slots__ = ("keys", "lexer")
+    __slots__ = ("codec", "keys", "lexer")
 
     def __init__(self, lexer: Lexer) -> None:
         self.lexer = lexer
         self.keys = 0
+        self.codec = "utf-8"
 
     def command(self, *, uid: bool) -> t.Search:
         lexer = self.lexer
@@ -57,8 +57,11 @@ class _Search:
             lexer.space()
         if self._skip_word(b"CHARSET"):
             charset = lexer.astring().upper()
-            if charset not in _CHARSETS:
-                raise BadCommand(lexer.tag, b"Unknown charset", status=b"NO", code=b"BADCHARSET (US-ASCII UTF-8)")
+            codec = charsets.codec(charset)
+            if codec is None:
+                code = b"BADCHARSET (%b)" % charsets.SUPPORTED
+                raise BadCommand(lexer.tag, b"Unknown charset", status=b"NO", code=code)
+            self.codec = codec
             lexer.space()
         key = self._keys(0)
         lexer.end()
@@ -114,8 +117,8 @@ class _Search:
 
     def text(self) -> str:
         try:
-            return self.lexer.astring().decode("utf-8")
-        except UnicodeDecodeError:
+            return self.lexer.astring().decode(self.codec)
+        except UnicodeError:
             raise self.lexer.bad(b"String is not in the charset") from None
 
     def negation(self, depth: int) -> t.SearchKey:

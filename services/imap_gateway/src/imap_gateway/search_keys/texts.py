@@ -1,7 +1,11 @@
 """Keys that look into messages: header fields, SENT dates, BODY and TEXT (RFC 9051 6.4.4).
 
-Substring match without regard to case, on decoded text (RFC 2047 words, transfer encodings, charsets).
-Headers come in batches and are kept; whole messages come in batches of about 1 MB and are not.
+Substring match on decoded text (RFC 2047 words, transfer encodings, charsets), without regard to case or to how
+characters are composed (`mailboat_mime.fold`). Address fields match also by the letters of an internationalised domain.
+BODY looks at text parts (HTML without markup), file names and descriptions of parts, and headers of embedded messages;
+TEXT at the message's header as well. What is not text (attachments, preamble, boundaries) isn't searched.
+Headers come in batches and are kept; whole messages come in batches of about 1 MB and are not. Of a message over 64 KB
+only the ranges that hold text are read, one at a time.
 """
 
 from __future__ import annotations
@@ -10,8 +14,8 @@ import datetime as dt
 from collections.abc import Callable
 from itertools import compress
 
-from mailboat_common.errors import Unavailable
-from mailboat_mime import Part, decode_words, sent_date, text_of, unfold
+from mailboat_common.errors import Refused, Unavailable
+from mailboat_mime import Part, decode_words, fold, readables, sent_date, text_of, unicode_domains
 from mailboat_mime.headers import field_values
 from mailboat_store_client.types import BodyField, BodyInfo
 from mailboat_wire.imap import types as t
@@ -20,10 +24,12 @@ from ..bodies import CONTENT_BATCH, CONTENT_BYTES
 from .base import Key, Mask, Search
 
 HEADER_BATCH = 512
-MAX_TEXT = 4 << 20  # characters of one message that are looked at
+LARGE_BYTES = 64 * 1024  # from here on only what holds text is read
+MAX_TEXT = 4 << 20  # characters of one message that are looked at; octets of a large one
 BUDGET_SECONDS = 60.0
 
-_ADDRESS_FIELDS = {
+_ADDRESSES = frozenset((b"from", b"to", b"cc", b"bcc", b"sender", b"reply-to"))
+_FIELDS = {
     t.TextField.BCC: b"bcc",
     t.TextField.CC: b"cc",
     t.TextField.FROM: b"from",
@@ -56,13 +62,19 @@ async def _header(search: Search, info: BodyInfo) -> bytes:
 
 
 def _field_matcher(name: bytes, value: str) -> Callable[[bytes], bool]:
-    wanted, names = value.casefold(), (name.lower(),)
+    wanted, names = fold(value), (name.lower(),)
+    domains = fold(unicode_domains(value)) if names[0] in _ADDRESSES else None
 
     def matches(block: bytes) -> bool:
         values = field_values(block, names)
         if not wanted:
             return bool(values)
-        return any(wanted in decode_words(unfold(raw)).casefold() for _name, raw in values)
+        return any(holds(decode_words(raw)) for _name, raw in values)
+
+    def holds(text: str) -> bool:
+        if wanted in fold(text):
+            return True
+        return domains is not None and "xn--" in (text + value).lower() and domains in fold(unicode_domains(text))
 
     return matches
 
@@ -92,19 +104,24 @@ def _compare(day: dt.date, key: t.SearchDate) -> bool:
 
 
 async def _text_key(search: Search, key: t.SearchText, candidates: Mask) -> Mask:
-    name = _ADDRESS_FIELDS.get(key.field)
+    name = _FIELDS.get(key.field)
     if name is not None:
         return await _by_header(search, candidates, _field_matcher(name, key.value))
     if not key.value:
         return candidates
-    return await _by_content(search, candidates, key.value.casefold(), header=key.field is t.TextField.TEXT)
+    return await _by_content(search, candidates, fold(key.value), header=key.field is t.TextField.TEXT)
 
 
 async def _by_content(search: Search, candidates: Mask, wanted: str, *, header: bool) -> Mask:
     """The candidates whose body text (and header) holds `wanted`. The memory held counts as mail in flight."""
-    rows = list(compress(range(len(candidates)), candidates))
-    account, bodies, budget = search.selected.view.account_id, search.gateway.bodies, search.gateway.in_flight
+    rows = []
     found = []
+    for row in compress(range(len(candidates)), candidates):
+        if search.rows.sizes[row] <= LARGE_BYTES:
+            rows.append(row)
+        elif await _large_holds(search, row, wanted, header=header):
+            found.append(row)
+    account, bodies, budget = search.selected.view.account_id, search.gateway.bodies, search.gateway.in_flight
     while rows:
         batch = _batch(search, rows)
         del rows[: len(batch)]
@@ -123,6 +140,35 @@ async def _by_content(search: Search, candidates: Mask, wanted: str, *, header: 
     return search.rows.mask(found)
 
 
+async def _large_holds(search: Search, row: int, wanted: str, *, header: bool) -> bool:
+    """Whether a message over 64 KB holds `wanted`, from as little of it as can tell."""
+    account, gateway = search.selected.view.account_id, search.gateway
+    fields = BodyField.STRUCTURE | BodyField.HEADER if header else BodyField.STRUCTURE
+    (info,) = await gateway.bodies.infos(account, [search.rows.body_id(row)], fields)
+    if info is None:
+        return False
+    try:
+        if header and wanted in fold(decode_words(await _header(search, info))):
+            return True
+        left = MAX_TEXT
+        for piece in readables(Part.from_bytes(info.structure)) if info.structure is not None else ():
+            octets = min(piece.end - piece.start, left)
+            if octets <= 0:
+                continue
+            left -= octets
+            if not await gateway.in_flight.acquire(octets, BUDGET_SECONDS):
+                raise Unavailable("no memory to search messages in")
+            try:
+                chunks = gateway.store.read.read(account, info.body_id, piece.start, octets)
+                if wanted in fold(piece.text(b"".join([chunk async for chunk in chunks]))):
+                    return True
+            finally:
+                gateway.in_flight.release(octets)
+    except Refused:  # expunged and collected meanwhile
+        return False
+    return False
+
+
 def _batch(search: Search, rows: list[int]) -> list[int]:
     """The first rows whose messages together stay under CONTENT_BYTES, at least one."""
     total = 0
@@ -134,12 +180,12 @@ def _batch(search: Search, rows: list[int]) -> list[int]:
 
 
 def _holds(info: BodyInfo, content: bytes, wanted: str, *, header: bool) -> bool:
-    if header and wanted in decode_words(content[: info.header_size]).casefold():
+    if header and wanted in fold(decode_words(content[: info.header_size])):
         return True
     if info.structure is None:
         return False
-    return wanted in text_of(Part.from_bytes(info.structure), content, MAX_TEXT).casefold()
+    return wanted in fold(text_of(Part.from_bytes(info.structure), content, MAX_TEXT))
 
 
 HEADER = Key(_header_key, lambda _search, _key: 1)
-TEXT = Key(_text_key, lambda _search, key: 1 if key.field in _ADDRESS_FIELDS else 2)
+TEXT = Key(_text_key, lambda _search, key: 1 if key.field in _FIELDS else 2)
