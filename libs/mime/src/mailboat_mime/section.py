@@ -35,9 +35,14 @@ def resolve(part: Part, path: tuple[int, ...], kind: str = Section.BODY) -> tupl
     if found is None:
         # A multipart without parts is shown with one empty part, which can be asked for
         parent = _descend(part, path[:-1]) if path and path[-1] == 1 else None
-        if parent is None or parent[0].kind is not Kind.MULTIPART or parent[0].children:
+        if parent is None:
             return None
-        return (parent[0].body_start,) * 2 if section in (Section.BODY, Section.MIME) else None
+        holder, is_message = parent
+        if not is_message and holder.message is not None:
+            holder = holder.message
+        if holder.kind is not Kind.MULTIPART or holder.children:
+            return None
+        return (holder.body_start,) * 2 if section in (Section.BODY, Section.MIME) else None
     target, is_message = found
     if section is Section.MIME:
         return (target.header_start, target.body_start) if path else None
