@@ -291,7 +291,7 @@ async def test_only_what_is_registered_is_advertised() -> None:
     async with imap_gateway() as running:
         client = await running.connect(greeting=False)
         greeting = await client.response()
-        assert greeting.startswith(b"* OK [CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ENABLE ID AUTH=PLAIN] ")
+        assert greeting.startswith(b"* OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ENABLE ID AUTH=PLAIN] ")
         await client.login()
         (line,) = await client.ok("CAPABILITY")
         for name in b"IDLE UIDPLUS MOVE CONDSTORE SPECIAL-USE NAMESPACE UNSELECT ENABLE ID CHILDREN".split():

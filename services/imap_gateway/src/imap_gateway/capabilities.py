@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 # What the wire library does without any command of ours: LITERAL+ (RFC 7888), SASL-IR (RFC 4959).
 _BY_WIRE = (b"LITERAL+", b"SASL-IR")
-_BEFORE_LOGIN = (b"IMAP4rev1", *_BY_WIRE, b"ID", b"ENABLE")
+_REVISIONS = (b"IMAP4rev1", b"IMAP4rev2")
+_BEFORE_LOGIN = (*_REVISIONS, *_BY_WIRE, b"ID", b"ENABLE")
 
 # What each capability consists of, by registry: advertised only if all of it is registered.
 _COMMANDS: dict[bytes, tuple[bytes, ...]] = {
@@ -26,6 +27,11 @@ _COMMANDS: dict[bytes, tuple[bytes, ...]] = {
         *(b"CAPABILITY", b"NOOP", b"LOGOUT", b"AUTHENTICATE", b"LOGIN", b"STARTTLS"),
         *(b"SELECT", b"EXAMINE", b"CREATE", b"DELETE", b"RENAME", b"SUBSCRIBE", b"UNSUBSCRIBE", b"LIST", b"LSUB"),
         *(b"STATUS", b"APPEND", b"CHECK", b"CLOSE", b"EXPUNGE", b"SEARCH", b"FETCH", b"STORE", b"COPY"),
+    ),
+    b"IMAP4rev2": (
+        *(b"CAPABILITY", b"NOOP", b"LOGOUT", b"AUTHENTICATE", b"LOGIN", b"STARTTLS", b"ENABLE", b"NAMESPACE"),
+        *(b"SELECT", b"EXAMINE", b"CREATE", b"DELETE", b"RENAME", b"SUBSCRIBE", b"UNSUBSCRIBE", b"LIST", b"STATUS"),
+        *(b"APPEND", b"IDLE", b"CLOSE", b"UNSELECT", b"EXPUNGE", b"SEARCH", b"FETCH", b"STORE", b"COPY", b"MOVE"),
     ),
     b"ENABLE": (b"ENABLE",),
     b"ID": (b"ID",),
@@ -42,6 +48,8 @@ _COMMANDS: dict[bytes, tuple[bytes, ...]] = {
     b"SPECIAL-USE": (b"LIST",),
     b"CREATE-SPECIAL-USE": (b"CREATE",),
     b"CONDSTORE": (b"SELECT", b"FETCH", b"STORE", b"SEARCH", b"STATUS", b"ENABLE"),
+    b"QRESYNC": (b"SELECT", b"FETCH", b"STORE", b"EXPUNGE", b"CLOSE", b"ENABLE"),
+    b"UTF8=ACCEPT": (b"ENABLE", b"APPEND", b"LIST"),
     b"ESEARCH": (b"SEARCH",),
     b"SEARCHRES": (b"SEARCH",),
     b"WITHIN": (b"SEARCH",),
@@ -54,11 +62,16 @@ _FETCH_ITEMS: dict[bytes, tuple[bytes, ...]] = {
         *(b"RFC822", b"RFC822.HEADER", b"RFC822.TEXT"),
     ),
     b"BINARY": (b"BINARY[", b"BINARY.SIZE["),
+    b"IMAP4rev2": (
+        *(b"FLAGS", b"UID", b"INTERNALDATE", b"RFC822.SIZE", b"ENVELOPE", b"BODY", b"BODYSTRUCTURE", b"BODY["),
+        *(b"BINARY[", b"BINARY.SIZE["),
+    ),
     b"CONDSTORE": (b"MODSEQ",),
     b"SAVEDATE": (b"SAVEDATE",),
 }
 _STATUS_ITEMS: dict[bytes, tuple[bytes, ...]] = {
     b"IMAP4rev1": (b"MESSAGES", b"RECENT", b"UIDNEXT", b"UIDVALIDITY", b"UNSEEN"),
+    b"IMAP4rev2": (b"MESSAGES", b"UIDNEXT", b"UIDVALIDITY", b"UNSEEN", b"DELETED", b"SIZE"),
     b"CONDSTORE": (b"HIGHESTMODSEQ",),
     b"STATUS=SIZE": (b"SIZE",),
 }
@@ -70,13 +83,18 @@ _SEARCH_KEYS: dict[bytes, tuple[str, ...]] = {
     b"CONDSTORE": ("SearchModseq",),
     b"WITHIN": ("SearchWithin",),
 }
-_FEATURES: dict[bytes, tuple[bytes, ...]] = {b"CONDSTORE": (b"CONDSTORE",)}
+_FEATURES: dict[bytes, tuple[bytes, ...]] = {
+    b"IMAP4rev2": (b"IMAP4REV2",),
+    b"CONDSTORE": (b"CONDSTORE",),
+    b"QRESYNC": (b"CONDSTORE", b"QRESYNC"),
+    b"UTF8=ACCEPT": (b"UTF8=ACCEPT",),
+}
 
 
 def advertised() -> tuple[bytes, ...]:
-    """Every capability some registered code says it brings, IMAP4rev1 first."""
+    """Every capability some registered code says it brings, the revisions first."""
     named = {name for entry in registry.entries() for name in entry.capabilities}
-    return (b"IMAP4rev1", *_BY_WIRE, *sorted(named - {b"IMAP4rev1"}))
+    return (*_REVISIONS, *_BY_WIRE, *sorted(named.difference(_REVISIONS)))
 
 
 def check() -> None:

@@ -10,9 +10,11 @@ client costs no memory.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
-from mailboat_wire.imap.sequence import STAR, SequenceSet
+from mailboat_wire.imap import response
+from mailboat_wire.imap.sequence import MAX_NUMBER, STAR, SequenceSet, runs
 
 from . import render
 from .flagtext import flag_list
@@ -21,6 +23,20 @@ from .tracker import Tracker
 from .view import View
 
 Ranges = Sequence[tuple[int, int]]
+
+NEVER_RECENT = MAX_NUMBER + 1
+"""As `recent_from`: IMAP4rev2 knows no \\Recent, so such a session shows none and takes none from others."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToldAs:
+    """What a client enabled decides how it is told: MODSEQ in FETCH (CONDSTORE), VANISHED for EXPUNGE (QRESYNC), RECENT
+    (not with IMAP4rev2).
+    """
+
+    modseq: bool
+    vanished: bool
+    recent: bool
 
 
 class Selected:
@@ -83,6 +99,10 @@ class Selected:
             (number(uids, min(low, exists)), number(uids, min(high, exists))) for low, high in sequence.resolve(exists)
         ]
 
+    def named(self, sequence: SequenceSet) -> Ranges:
+        """The UID ranges a UID set names, whether there is a message or not; `*` is the last UID ever given."""
+        return self.saved if sequence.saved else sequence.resolve(self.view.uid_next - 1)
+
     def known(self) -> Ranges:
         """The UID range of everything the client knows."""
         return ((1, self.tracker.ceiling),) if self.tracker.ceiling else ()
@@ -103,22 +123,41 @@ class Selected:
         """Whether there may be something to tell."""
         return bool(self.tracker.pending) or self.told != self.view.sync
 
-    def updates(self, *, expunge: bool, modseq: bool) -> list[bytes]:
+    def updates(self, *, expunge: bool, told_as: ToldAs) -> list[bytes]:
         """Everything the client may be told now, in order; `expunge`: the running command allows EXPUNGE."""
         view, tracker = self.view, self.tracker
         lines: list[bytes] = []
         if len(view.flag_table.keywords) != self.keywords_told:
             lines.append(self.flag_lines())
-        if expunge and tracker.pending:
-            lines.extend(b"* %d EXPUNGE\r\n" % number for number in tracker.take_expunges(view.uids))
+        if tracker.pending:
+            if expunge:
+                lines.extend(self._expunges(vanished=told_as.vanished))
+            elif told_as.vanished:
+                # A client takes the highest MODSEQ it saw for its own: a change above a removal it wasn't told of would
+                # make it miss the removal for good.
+                return lines
         if self.told != view.sync:
             changed = view.changed_since(self.told, self)
             known = changed[: bisect_right(changed, tracker.ceiling)]
-            lines.extend(self._flag_updates(known, modseq=modseq))
+            lines.extend(self._flag_updates(known, modseq=told_as.modseq))
             if tracker.announce(view.uids):
-                lines.append(b"* %d EXISTS\r\n* %d RECENT\r\n" % (self.exists(), self.recent()))
+                lines.append(self.counts(recent=told_as.recent))
             self.told = view.sync
         return lines
+
+    def counts(self, *, recent: bool) -> bytes:
+        """EXISTS, and for IMAP4rev1 RECENT."""
+        if recent:
+            return b"* %d EXISTS\r\n* %d RECENT\r\n" % (self.exists(), self.recent())
+        return b"* %d EXISTS\r\n" % self.exists()
+
+    def _expunges(self, *, vanished: bool) -> Iterable[bytes]:
+        tracker = self.tracker
+        if not vanished:
+            return [b"* %d EXPUNGE\r\n" % number for number in tracker.take_expunges(self.view.uids)]
+        gone = runs(tracker.pending)
+        tracker.pending = []
+        return [response.vanished(gone)]
 
     def _flag_updates(self, uids: Sequence[int], *, modseq: bool) -> list[bytes]:
         items = render.UID_FLAGS_MODSEQ if modseq else render.UID_FLAGS

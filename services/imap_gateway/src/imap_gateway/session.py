@@ -27,18 +27,13 @@ from prometheus_client import Histogram
 
 from . import metrics
 from .commands import registry
+from .features import CONDSTORE, QRESYNC, REV2, UTF8
 from .gateway import Gateway
 from .replies import ANSWERED, SERVER_BUG, UNAVAILABLE, Answer, Reply, refusal
-from .selected import Selected
+from .selected import NEVER_RECENT, Selected, ToldAs
 from .states import State
 
 log = get_logger(__name__)
-
-# Names of what ENABLE switches on (`features`), as `Session.enabled` holds them.
-CONDSTORE = b"CONDSTORE"
-QRESYNC = b"QRESYNC"
-REV2 = b"IMAP4REV2"
-UTF8 = b"UTF8=ACCEPT"
 
 
 @cache
@@ -149,6 +144,11 @@ class Session:
         return QRESYNC in self.enabled
 
     @property
+    def told_as(self) -> ToldAs:
+        """In which form this client is told of changes."""
+        return ToldAs(modseq=self.condstore, vanished=self.qresync, recent=not self.rev2)
+
+    @property
     def rev2(self) -> bool:
         """RFC 9051 Appendix E: the client enabled IMAP4rev2."""
         return REV2 in self.enabled
@@ -213,7 +213,7 @@ class Session:
     def tell(self, *, expunge: bool) -> None:
         """Send what the client may be told of its mailbox now."""
         if self.selected is not None and self.selected.owes():
-            for line in self.selected.updates(expunge=expunge, modseq=self.condstore):
+            for line in self.selected.updates(expunge=expunge, told_as=self.told_as):
                 self.write(line)
 
     def wake(self) -> None:
@@ -265,7 +265,12 @@ class Session:
     async def _claim_recent(self, selected: Selected) -> None:
         """Messages that came while this session watched were \\Recent here and shall not be so elsewhere."""
         view = selected.view
-        if selected.read_only or view.gone or view.first_recent >= view.uid_next:
+        if (
+            selected.read_only
+            or selected.recent_from == NEVER_RECENT
+            or view.gone
+            or view.first_recent >= view.uid_next
+        ):
             return
         await self.gateway.store.write.claim_recent(view.account_id, view.mailbox_id)
         view.first_recent = view.uid_next

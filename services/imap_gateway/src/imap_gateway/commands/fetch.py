@@ -7,6 +7,7 @@ from mailboat_wire.imap import types as t
 from ..features import enable_condstore
 from ..fetch import Fetcher, Plan, changed_only
 from ..fetch_items import FETCH_ITEMS
+from ..qresync import tell_vanished
 from ..render import Item, ModSeq, Uid
 from ..replies import Reply, bad, no, ok
 from ..session import Session
@@ -17,13 +18,15 @@ from .registry import Expunge, command
 @command(t.Fetch, State.SELECTED, expunge=Expunge.WITH_UID, capabilities=(b"BINARY", b"SAVEDATE"))
 async def fetch(session: Session, command_: t.Fetch) -> Reply:
     """RFC 9051 6.4.5; messages that another session has expunged are passed over (RFC 2180 4.1.2)."""
-    if command_.vanished:
+    if command_.vanished and not session.qresync:
         raise bad(b"VANISHED needs QRESYNC enabled")
     items = _items(session, command_)
     selected = session.mailbox
     ranges = selected.ranges(command_.sequence, uid=command_.uid)
     lost = not command_.uid and selected.tracker.lost(ranges)
     if command_.changed_since is not None:
+        if command_.vanished:
+            await tell_vanished(session, command_.changed_since, selected.named(command_.sequence))
         ranges = changed_only(selected.view, ranges, command_.changed_since)
     fetcher = Fetcher(session, Plan(items), ranges)
     await fetcher.run()

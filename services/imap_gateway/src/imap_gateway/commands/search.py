@@ -8,8 +8,8 @@ from mailboat_wire.imap import response
 from mailboat_wire.imap import types as t
 from mailboat_wire.imap.sequence import runs
 
-from ..features import enable_condstore
-from ..replies import Answer, Reply, ok
+from ..features import UTF8, enable_condstore
+from ..replies import Answer, Reply, bad, ok
 from ..search import Result, keys
 from ..search import search as find
 from ..session import Session
@@ -27,8 +27,12 @@ _SHORT = t.SearchReturn.MIN | t.SearchReturn.MAX
 )
 async def search(session: Session, command_: t.Search) -> Reply:
     """RFC 9051 6.4.4; the RFC 3501 answer unless RETURN was given."""
+    if command_.charset is not None and UTF8 in session.enabled:
+        raise bad(b"Strings are UTF-8 here")  # RFC 6855 3
     selected = session.mailbox
     returns = command_.returns
+    if returns is None and session.rev2:
+        returns = t.SearchReturn.ALL  # RFC 9051 6.4.4, Appendix E
     with_modseq = any(isinstance(key, t.SearchModseq) for key in keys(command_.key))
     if with_modseq:
         enable_condstore(session)
