@@ -62,9 +62,9 @@ async def memory_world(_mongod: Callable[[], Mongod], _tmp: Path) -> AsyncIterat
     events: asyncio.Queue[MailboxChanged] = asyncio.Queue()
     store.subscribe(events.put_nowait)
 
-    async def make_account(quota: int) -> tuple[AccountId, str]:
+    async def make_account(quota: int, messages: int) -> tuple[AccountId, str]:
         address = f"user{next(_numbers)}@{DOMAIN}"
-        return store.add_account(address, PASSWORD, quota), address
+        return store.add_account(address, PASSWORD, quota, messages), address
 
     async def usage_of(account_id: AccountId) -> int:
         return store.account(account_id).usage
@@ -93,8 +93,9 @@ async def mongo_world(server: Mongod, driver: str) -> AsyncIterator[World]:
         await Domains(db, now_ms, directory.forget).add(DOMAIN)
     hashed = await passwords.hash(PASSWORD)
 
-    async def make_account(quota: int) -> tuple[AccountId, str]:
-        account = await accounts.create(f"user{uuid.uuid4().hex[:8]}@{DOMAIN}", Secret(password_hash=hashed), quota)
+    async def make_account(quota: int, messages: int) -> tuple[AccountId, str]:
+        address = f"user{uuid.uuid4().hex[:8]}@{DOMAIN}"
+        account = await accounts.create(address, Secret(password_hash=hashed), quota, quota_messages=messages)
         return account.account_id, account.address
 
     async def usage_of(account_id: AccountId) -> int:
@@ -180,5 +181,5 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         return found
 
     async with WORLDS[request.param](server, tmp_path) as made:
-        made.account, made.address = await made.make_account(0)
+        made.account, made.address = await made.make_account(0, 0)
         yield made

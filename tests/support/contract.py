@@ -26,19 +26,21 @@ _NOBODY = AccountId(b"")
 
 @dataclass(slots=True)
 class World:
-    """One store under test. `make_account(quota)` gives (id, address); `usage_of` reads an account's octets."""
+    """One store under test. `make_account(octets, messages)`, its quotas, gives (id, address); `usage_of` reads an
+    account's octets.
+    """
 
     store: Store
     events: asyncio.Queue[MailboxChanged]
-    make_account: Callable[[int], Awaitable[tuple[AccountId, str]]]
+    make_account: Callable[[int, int], Awaitable[tuple[AccountId, str]]]
     usage_of: Callable[[AccountId], Awaitable[int]]
     password: str
     account: AccountId = _NOBODY
     address: str = ""
 
-    async def new_account(self, quota: int = 0) -> AccountId:
+    async def new_account(self, quota: int = 0, messages: int = 0) -> AccountId:
         """Another account in the same domain."""
-        return (await self.make_account(quota))[0]
+        return (await self.make_account(quota, messages))[0]
 
     async def usage(self) -> int:
         """Octets used by the world's account."""

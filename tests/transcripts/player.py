@@ -2,6 +2,7 @@
 
     # Comment. The first one is the transcript's title.
     needs CONDSTORE MOVE          capabilities without which the transcript makes no sense (it fails then)
+    account {"quota_messages": 3}  what the operator sets on the account (members of the REST API), from here on
     mailbox INBOX 3               this mailbox, empty but for 3 small messages (see `small_message`), before anything else
     session 1 INBOX               connect, log in, SELECT INBOX
     connect 2                     only connect; the greeting is read
@@ -23,10 +24,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.support.imap import Client
 
@@ -73,7 +76,7 @@ def parse(text: str) -> list[Step]:
             steps.append(Step(number, found[1], int(found[2]), found[4], raw=found[3] == ">"))
             continue
         word, _, rest = whole.partition(" ")
-        if word not in ("needs", "mailbox", "session", "connect"):
+        if word not in ("needs", "account", "mailbox", "session", "connect"):
             raise ValueError(f"line {number}: not a transcript's line: {whole}")
         steps.append(Step(number, word, 0, rest))
     return steps
@@ -99,12 +102,22 @@ class Connection:
 
 
 class Player:
-    """Plays one transcript. `connect(n)` opens connection n (so n may choose a host) and reads the greeting."""
+    """Plays one transcript. `connect(n)` opens connection n (so n may choose a host) and reads the greeting.
+
+    `operate` sets what an `account` line says; without it such a transcript can't be played.
+    """
 
     def __init__(
-        self, connect: Callable[[int], Awaitable[Client]], user: str, password: str, *, seconds: float = SECONDS
+        self,
+        connect: Callable[[int], Awaitable[Client]],
+        user: str,
+        password: str,
+        *,
+        operate: Callable[[dict[str, Any]], Awaitable[None]] | None = None,
+        seconds: float = SECONDS,
     ) -> None:
         self._connect = connect
+        self._operate = operate
         self._seconds = seconds
         self._connections: dict[int, Connection] = {}
         plain = base64.b64encode(f"\0{user}\0{password}".encode()).decode()
@@ -141,6 +154,10 @@ class Player:
         match step.kind:
             case "needs":
                 await self._need(step.text.upper().split())
+            case "account":
+                if self._operate is None:
+                    raise TranscriptError("there is no operator")
+                await self._operate(json.loads(step.text))
             case "mailbox":
                 name, _, count = step.text.partition(" ")
                 await self._fill(name, int(count or 0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mailboat_store_client.memory import MemoryStore
@@ -18,14 +19,19 @@ FILES = sorted(Path(__file__).parent.glob("*.txt"))
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 async def test_transcript(path: Path, pods: int) -> None:
     store = MemoryStore()
-    store.add_account(ALICE, PASSWORD)
+    account = store.account(store.add_account(ALICE, PASSWORD))
+
+    async def operate(settings: dict[str, Any]) -> None:
+        for name, value in settings.items():
+            setattr(account, name, value)
+
     async with AsyncExitStack() as stack:
         gateways = [await stack.enter_async_context(imap_gateway(store)) for _ in range(pods)]
 
         async def connect(number: int) -> Client:
             return await gateways[(number - 1) % pods].connect()
 
-        await Player(connect, ALICE, PASSWORD).play(path)
+        await Player(connect, ALICE, PASSWORD, operate=operate).play(path)
 
 
 def test_there_are_transcripts() -> None:
@@ -42,6 +48,7 @@ def test_there_are_transcripts() -> None:
             "OK",
         ),
         ("needs NOTHING\n", "lacks NOTHING"),
+        ('account {"quota_messages": 1}\n', "no operator"),
     ],
 )
 async def test_the_player_notices(tmp_path: Path, text: str, fault: str) -> None:

@@ -5,7 +5,9 @@ The first and third connection go to one gateway, the second to the other.
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,4 +27,7 @@ async def test_transcript_on_the_stack(live: Live, path: Path) -> None:
     async def connect(number: int) -> Client:
         return await live.imap(1 + (number - 1) % 2)
 
-    await Player(connect, account.address, account.password, seconds=10).play(path)
+    async def operate(settings: dict[str, Any]) -> None:
+        await asyncio.to_thread(live.rest, "PATCH", f"/v1/accounts/{account.address}", settings)
+
+    await Player(connect, account.address, account.password, operate=operate, seconds=10).play(path)

@@ -107,10 +107,12 @@ async def test_domains(world: World) -> None:
 
 async def test_accounts(world: World) -> None:
     made = await add(world, "Alice", quota_bytes=5000)
-    shown = {key: made[key] for key in ("address", "quota_bytes", "used_bytes", "messages", "disabled")}
+    names = ("address", "quota_bytes", "quota_messages", "used_bytes", "messages", "disabled")
+    shown = {name: made[name] for name in names}
     assert shown == {
         "address": world.at("alice"),
         "quota_bytes": 5000,
+        "quota_messages": 0,
         "used_bytes": 0,
         "messages": 0,
         "disabled": False,
@@ -119,6 +121,9 @@ async def test_accounts(world: World) -> None:
     assert await world.call("GET", path) == (200, made)
     status, changed = await world.call("PATCH", path, {"disabled": True, "quota_bytes": 0})
     assert (status, changed["disabled"], changed["quota_bytes"]) == (200, True, 0)
+    status, changed = await world.call("PATCH", path, {"quota_messages": 100})
+    assert (status, changed["quota_bytes"], changed["quota_messages"]) == (200, 0, 100)
+    assert (await world.call("PATCH", path, {"quota_messages": -1}))[0] == 422
     assert (await world.call("PATCH", path, {"password": "short"}))[0] == 400
     assert (await world.call("PATCH", path, {"password": "long enough"}))[0] == 200
     assert (await world.call("POST", "/accounts", {"address": world.at("alice"), "password_hash": BCRYPT}))[0] == 409
@@ -127,7 +132,11 @@ async def test_accounts(world: World) -> None:
     assert (await world.call("DELETE", path))[0] == 204
     assert (await world.call("GET", path))[0] == 404
     actions = [entry for entry in await world.audited("account.change") if entry["target"] == world.at("alice")]
-    assert [entry["details"] for entry in actions] == [{"disabled": True, "quota_bytes": 0}, {"secret_changed": True}]
+    assert [entry["details"] for entry in actions] == [
+        {"disabled": True, "quota_bytes": 0},
+        {"quota_messages": 100},
+        {"secret_changed": True},
+    ]
     assert actions[0]["actor"] == {"id": "bootstrap", "name": "bootstrap"}
 
 

@@ -15,7 +15,7 @@ from mailboatctl.main import main
 
 TOKEN = "a-token-of-the-test"
 PAGE = 2
-NEW = {"quota_bytes": 0, "used_bytes": 0, "messages": 0, "disabled": False, "created_at": 0}
+NEW = {"quota_bytes": 0, "quota_messages": 0, "used_bytes": 0, "messages": 0, "disabled": False, "created_at": 0}
 STEP = {"at": 1767323045678, "kind": "accepted", "account": None, "mailbox": "INBOX", "details": {"listener": "smtp"}}
 
 
@@ -187,6 +187,10 @@ def test_accounts(api: Api, run: Run) -> None:
     assert run("account", "disable", "a@x.test")[1] == "a@x.test disabled.\n"
     assert json.loads(run("account", "show", "a@x.test", "--json")[1])["disabled"] is True
     assert run("account", "enable", "a@x.test")[0] == 0
+    assert run("account", "quota", "a@x.test", "none", "--messages", "5000")[0] == 0
+    assert api.accounts["a@x.test"]["quota_messages"] == 5000
+    assert run("account", "quota", "a@x.test", "1G", "--messages", "none")[0] == 0
+    assert api.accounts["a@x.test"]["quota_messages"] == 0
     assert run("account", "quota", "a@x.test", "none")[0] == 0
     assert (api.accounts["a@x.test"]["disabled"], api.accounts["a@x.test"]["quota_bytes"]) == (False, 0)
     assert "a@x.test" in run("account", "list", "--domain", "x.test")[1]
@@ -201,6 +205,8 @@ def test_accounts(api: Api, run: Run) -> None:
         (["account", "add", "a@x.test"], "secret\n"),
         (["account", "add", "a@x.test", "--password-stdin"], "\n"),
         (["account", "add", "a@x.test", "--password-stdin", "--quota", "much"], "secret\n"),
+        (["account", "add", "a@x.test", "--password-stdin", "--messages", "-1"], "secret\n"),
+        (["account", "quota", "a@x.test", "5G", "--messages", "many"], ""),
         (["account", "add", "a@x.test", "--password", "secret"], ""),
         (["account", "import", "/nowhere.csv"], ""),
         (["account", "import", "-"], "nobody,p\n"),

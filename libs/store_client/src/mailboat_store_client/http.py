@@ -21,7 +21,7 @@ from mailboat_common.errors import Internal, Unavailable
 from mailboat_common.lifecycle import Lifecycle
 from mailboat_common.log import get_logger
 
-from . import codec
+from . import codec, codec_account
 from .balance import Balancer
 from .channel import CALL_SECONDS, Channel
 from .columns import U32, pack_ids, pack_numbers
@@ -44,6 +44,7 @@ from .types import (
     MailboxId,
     MailboxTree,
     MaildropLease,
+    Quota,
     Resolution,
     SpecialUse,
     StoreResult,
@@ -141,6 +142,10 @@ class HttpMailboxRead:
     async def poll(self, wanted: Sequence[tuple[AccountId, MailboxId, int]]) -> list[tuple[MailboxId, int]]:
         answer = await self._call("Poll", codec.to_poll(wanted))
         return _decoded(lambda: codec.from_moved(read.PollResponse.FromString(answer)))
+
+    async def quota(self, account_id: AccountId) -> Quota:
+        answer = await self._call("Quota", read.QuotaRequest(account_id=account_id))
+        return _decoded(lambda: codec_account.from_quota(read.QuotaResponse.FromString(answer)))
 
     async def body_infos(
         self, account_id: AccountId, body_ids: Sequence[BodyId], fields: BodyField

@@ -33,6 +33,7 @@ from .types import (
     MailboxId,
     MailboxTree,
     MaildropLease,
+    Quota,
     Resolution,
     SpecialUse,
     StoreResult,
@@ -81,6 +82,9 @@ class MailboxRead(Protocol):
         """Of the (account, mailbox, known modseq) asked for: those whose highest_modseq is higher, with it; -1 for
         a deleted mailbox.
         """
+
+    async def quota(self, account_id: AccountId) -> Quota:
+        """What the account uses and may use. Refused NO_ACCOUNT."""
 
     async def body_infos(
         self, account_id: AccountId, body_ids: Sequence[BodyId], fields: BodyField

@@ -220,6 +220,28 @@ class AppendResult:
     delta: Delta
 
 
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What an account uses and may use (RFC 9208): octets and messages. A limit of 0 is none."""
+
+    bytes_used: int
+    bytes_limit: int
+    messages_used: int
+    messages_limit: int
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether not one more message fits."""
+        full = self.bytes_limit and self.bytes_used >= self.bytes_limit
+        return bool(full or (self.messages_limit and self.messages_used >= self.messages_limit))
+
+    def admits(self, size: int, messages: int) -> bool:
+        """Whether `messages` more, of `size` octets together, stay within both limits."""
+        if self.bytes_limit and self.bytes_used + size > self.bytes_limit:
+            return False
+        return not self.messages_limit or self.messages_used + messages <= self.messages_limit
+
+
 class FlagMode(enum.Enum):
     """RFC 9051 6.4.6."""
 

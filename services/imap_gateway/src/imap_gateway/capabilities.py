@@ -55,6 +55,9 @@ _COMMANDS: dict[bytes, tuple[bytes, ...]] = {
     b"WITHIN": (b"SEARCH",),
     b"SAVEDATE": (b"FETCH", b"SEARCH"),
     b"STATUS=SIZE": (b"STATUS",),
+    b"QUOTA": (b"GETQUOTA", b"GETQUOTAROOT"),
+    b"QUOTA=RES-STORAGE": (b"GETQUOTA", b"GETQUOTAROOT", b"STATUS"),
+    b"QUOTA=RES-MESSAGE": (b"GETQUOTA", b"GETQUOTAROOT", b"STATUS"),
 }
 _FETCH_ITEMS: dict[bytes, tuple[bytes, ...]] = {
     b"IMAP4rev1": (
@@ -74,6 +77,8 @@ _STATUS_ITEMS: dict[bytes, tuple[bytes, ...]] = {
     b"IMAP4rev2": (b"MESSAGES", b"UIDNEXT", b"UIDVALIDITY", b"UNSEEN", b"DELETED", b"SIZE"),
     b"CONDSTORE": (b"HIGHESTMODSEQ",),
     b"STATUS=SIZE": (b"SIZE",),
+    b"QUOTA=RES-STORAGE": (b"DELETED-STORAGE",),
+    b"QUOTA=RES-MESSAGE": (b"DELETED",),
 }
 _SEARCH_KEYS: dict[bytes, tuple[str, ...]] = {
     b"IMAP4rev1": (

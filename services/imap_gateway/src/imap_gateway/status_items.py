@@ -1,10 +1,22 @@
-"""The items of STATUS (RFC 9051 6.3.11; RFC 7162 HIGHESTMODSEQ; RFC 8438 SIZE): one entry each."""
+"""The items of STATUS (RFC 9051 6.3.11; RFC 7162 HIGHESTMODSEQ; RFC 8438 SIZE; RFC 9208 DELETED-STORAGE): one entry
+each.
+
+Most are in the mailbox's head, which is read anyway. What has to be asked for besides is a coroutine of the session.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from itertools import compress
+from typing import TYPE_CHECKING
 
-from mailboat_store_client.types import MailboxHead
+from mailboat_common.errors import Refused
+from mailboat_store_client.types import DELETED, MailboxHead
+
+from .flagbits import rows_with
+
+if TYPE_CHECKING:
+    from .session import Session
 
 
 def _recent(head: MailboxHead) -> int:
@@ -12,7 +24,21 @@ def _recent(head: MailboxHead) -> int:
     return min(head.messages, max(0, head.uid_next - head.first_recent))
 
 
-STATUS_ITEMS: Mapping[bytes, Callable[[MailboxHead], int]] = {
+async def _deleted_storage(session: Session, head: MailboxHead) -> int:
+    """RFC 9208 4.1.4: the octets that EXPUNGE would free. The mailbox is read only if it has something to expunge."""
+    if not head.deleted:
+        return 0
+    try:
+        view, _first_recent = await session.gateway.views.open(session.account, head.name)
+    except Refused:  # deleted since the head was read
+        return 0
+    return sum(compress(view.sizes, rows_with(view.flags[0], DELETED)))
+
+
+ASKED_ITEMS: Mapping[bytes, Callable[[Session, MailboxHead], Awaitable[int]]] = {
+    b"DELETED-STORAGE": _deleted_storage,
+}
+HEAD_ITEMS: Mapping[bytes, Callable[[MailboxHead], int]] = {
     b"MESSAGES": lambda head: head.messages,
     b"RECENT": _recent,
     b"UIDNEXT": lambda head: head.uid_next,
@@ -22,3 +48,10 @@ STATUS_ITEMS: Mapping[bytes, Callable[[MailboxHead], int]] = {
     b"HIGHESTMODSEQ": lambda head: head.highest_modseq,
     b"SIZE": lambda head: head.size,
 }
+STATUS_ITEMS = frozenset(HEAD_ITEMS) | frozenset(ASKED_ITEMS)
+
+
+async def status_value(session: Session, head: MailboxHead, item: bytes) -> int:
+    """The value of an item of STATUS_ITEMS."""
+    asked = ASKED_ITEMS.get(item)
+    return HEAD_ITEMS[item](head) if asked is None else await asked(session, head)

@@ -51,7 +51,7 @@ class MemoryDelivery:
         if first and (first not in self._state.confirmed or envelope.trace_id < first):
             return RecipientResult(recipient.address, DeliveryStatus.DUPLICATE, duplicate_of=first)
         try:
-            self._state.check_quota(account, len(content))
+            self._state.check_quota(account, len(content), 1)
         except Refused:
             return RecipientResult(recipient.address, DeliveryStatus.OVER_QUOTA)
         mailbox = self._target(account, recipient.mailbox)

@@ -41,7 +41,7 @@ class MemoryDirectory:
         account = self._state.accounts[account_id]
         if account.disabled:
             return Resolution(address, RecipientStatus.DISABLED)
-        if account.quota and account.usage >= account.quota and not exempt:
+        if account.quota().exhausted and not exempt:
             return Resolution(address, RecipientStatus.OVER_QUOTA, account_id, tag or None)
         return Resolution(address, RecipientStatus.LOCAL, account_id, tag or None)
 

@@ -19,6 +19,7 @@ from ..types import (
     MailboxHead,
     MailboxId,
     MailboxTree,
+    Quota,
     Vanished,
 )
 from .state import State, columns
@@ -66,6 +67,9 @@ class MemoryMailboxRead:
             if modseq == -1 or modseq > known:
                 out.append((mailbox_id, modseq))
         return out
+
+    async def quota(self, account_id: AccountId) -> Quota:
+        return self._state.account(account_id).quota()
 
     async def body_infos(
         self, account_id: AccountId, body_ids: Sequence[BodyId], fields: BodyField

@@ -24,6 +24,7 @@ from ..types import (
     MailboxHead,
     MailboxId,
     MaildropLease,
+    Quota,
     SpecialUse,
 )
 
@@ -92,7 +93,8 @@ class Account:
     account_id: AccountId
     address: str
     password: str
-    quota: int = 0
+    quota_bytes: int = 0
+    quota_messages: int = 0
     usage: int = 0
     disabled: bool = False
     tree_version: int = 1
@@ -102,6 +104,10 @@ class Account:
     bodies: dict[BodyId, bytes] = field(default_factory=dict)
     done: dict[bytes, object] = field(default_factory=dict)
     lease: tuple[MaildropLease, str] | None = None
+
+    def quota(self) -> Quota:
+        messages = sum(len(mailbox.rows) for mailbox in self.mailboxes.values())
+        return Quota(self.usage, self.quota_bytes, messages, self.quota_messages)
 
 
 def columns(rows: Iterable[Row]) -> Columns:
@@ -135,9 +141,9 @@ class State:
         self.available = True
         self._listeners: list[Callable[[MailboxChanged], None]] = []
 
-    def add_account(self, address: str, password: str, quota: int = 0) -> AccountId:
+    def add_account(self, address: str, password: str, quota: int = 0, quota_messages: int = 0) -> AccountId:
         """A new account with the default mailboxes."""
-        account = Account(AccountId(uuid7()), address.lower(), password, quota)
+        account = Account(AccountId(uuid7()), address.lower(), password, quota, quota_messages)
         self.accounts[account.account_id] = account
         self.addresses[account.address] = account.account_id
         self.domains.add(account.address.rpartition("@")[2])
@@ -241,8 +247,8 @@ class State:
         for listener in list(self._listeners):
             listener(event)
 
-    def check_quota(self, account: Account, size: int) -> None:
-        if account.quota and account.usage + size > account.quota:
+    def check_quota(self, account: Account, size: int, messages: int) -> None:
+        if not account.quota().admits(size, messages):
             raise Refused(RefusedCode.OVER_QUOTA, "Quota exceeded")
 
 

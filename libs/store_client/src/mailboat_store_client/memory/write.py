@@ -106,7 +106,7 @@ class MemoryMailboxWrite:
             return replace(done, delta=blind(done.delta))
         mailbox = self._state.by_name(account, name)
         keywords = mailbox.with_keywords(flag for message in messages for flag in message.flags)
-        self._state.check_quota(account, sum(len(m.content) for m in messages))
+        self._state.check_quota(account, sum(len(m.content) for m in messages), len(messages))
         mailbox.keywords = keywords
         rows = []
         for message in messages:
@@ -199,7 +199,7 @@ class MemoryMailboxWrite:
     ) -> CopyResult:
         rows = [source.rows[uid] for uid in uids]
         if not move:
-            self._state.check_quota(account, sum(row.size for row in rows))
+            self._state.check_quota(account, sum(row.size for row in rows), len(rows))
         table = source.table()
         flags = [table.names(row.words) for row in rows]
         target.keywords = target.with_keywords(flag for row_flags in flags for flag in row_flags)

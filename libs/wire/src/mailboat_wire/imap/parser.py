@@ -376,6 +376,14 @@ def _parse_lsub(lexer: Lexer) -> t.Command:
     return t.Lsub(lexer.tag, reference, pattern)
 
 
+def _parse_get_quota(lexer: Lexer) -> t.Command:
+    """RFC 9208 4.1.1."""
+    lexer.space()
+    root = lexer.astring()
+    lexer.end()
+    return t.GetQuota(lexer.tag, root)
+
+
 _COMMANDS: dict[bytes, _Parse] = {
     b"CAPABILITY": _bare(t.Capability),
     b"NOOP": _bare(t.Noop),
@@ -398,6 +406,8 @@ _COMMANDS: dict[bytes, _Parse] = {
     b"STATUS": _parse_status,
     b"APPEND": _parse_append_without_message,
     b"IDLE": _bare(t.Idle),
+    b"GETQUOTA": _parse_get_quota,
+    b"GETQUOTAROOT": _on_mailbox(t.GetQuotaRoot),
     b"CHECK": _bare(t.Check),
     b"CLOSE": _bare(t.Close),
     b"UNSELECT": _bare(t.Unselect),

@@ -1,7 +1,7 @@
 """What an IMAP server says: whole lines with CRLF, or pieces to join into one.
 
 RFC 9051 sections 7 and 9, RFC 3501; codes of RFC 5530, RFC 4315 (UIDPLUS), RFC 7162 (CONDSTORE, QRESYNC), RFC 4731
-(ESEARCH), RFC 6154, RFC 5258.
+(ESEARCH), RFC 6154, RFC 5258, RFC 9208 (QUOTA).
 
 Rules: every function returns bytes that are legal where its name says; text from users goes through `string`,
 `astring`, `mailbox` or `public_text`, so none of it can end a line. Functions on whole mailboxes cost well under a
@@ -200,6 +200,16 @@ def identity(params: Sequence[tuple[bytes, bytes | None]]) -> bytes:
 def status_line(name: str, items: Iterable[tuple[bytes, int]], *, utf8: bool = False) -> bytes:
     """STATUS."""
     return b"* STATUS %b (%b)\r\n" % (mailbox(name, utf8=utf8), b" ".join(b"%b %d" % item for item in items))
+
+
+def quota(root: bytes, resources: Iterable[tuple[bytes, int, int]]) -> bytes:
+    """QUOTA (RFC 9208 4.2.1) of (resource, usage, limit)s; what isn't listed isn't limited."""
+    return b"* QUOTA %b (%b)\r\n" % (astring(root), b" ".join(b"%b %d %d" % resource for resource in resources))
+
+
+def quota_root(name: str, roots: Iterable[bytes], *, utf8: bool = False) -> bytes:
+    """QUOTAROOT (RFC 9208 4.2.2)."""
+    return b"* QUOTAROOT %b\r\n" % b" ".join([mailbox(name, utf8=utf8), *map(astring, roots)])
 
 
 def flags(names_: Iterable[bytes]) -> bytes:

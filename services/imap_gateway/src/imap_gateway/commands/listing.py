@@ -24,7 +24,7 @@ async def list_(session: Session, command_: t.List) -> Reply:
     for found in find(tree, command_):
         session.write(response.list_line(found.attributes, found.name, utf8=session.utf8, child_info=found.child_info))
         if command_.status and found.head is not None and _wanted(found):
-            session.write(status_line(session, found.head, command_.status, found.name))
+            session.write(await status_line(session, found.head, command_.status, found.name))
     return ok(b"Mailboxes listed")
 
 

@@ -13,6 +13,8 @@ from . import (  # noqa: F401 - each registers itself
     examine,
     expunge,
     fetch,
+    getquota,
+    getquotaroot,
     identify,
     idle,
     listing,

@@ -12,7 +12,7 @@ from ..features import enable_condstore
 from ..replies import Reply, bad, ok
 from ..session import Session
 from ..states import LOGGED_IN
-from ..status_items import STATUS_ITEMS
+from ..status_items import STATUS_ITEMS, status_value
 from .registry import command
 
 
@@ -24,9 +24,10 @@ def check_items(session: Session, items: Sequence[bytes]) -> None:
         enable_condstore(session)
 
 
-def status_line(session: Session, head: MailboxHead, items: Sequence[bytes], name: str) -> bytes:
+async def status_line(session: Session, head: MailboxHead, items: Sequence[bytes], name: str) -> bytes:
     """The STATUS response."""
-    return response.status_line(name, [(item, STATUS_ITEMS[item](head)) for item in items], utf8=session.utf8)
+    values = [(item, await status_value(session, head, item)) for item in items]
+    return response.status_line(name, values, utf8=session.utf8)
 
 
 @command(t.Status, LOGGED_IN, capabilities=(b"STATUS=SIZE",))
@@ -34,5 +35,5 @@ async def status(session: Session, command_: t.Status) -> Reply:
     """RFC 9051 6.3.11."""
     check_items(session, command_.items)
     head = await session.gateway.store.read.head(session.account, command_.mailbox)
-    session.write(status_line(session, head, command_.items, command_.mailbox))
+    session.write(await status_line(session, head, command_.items, command_.mailbox))
     return ok(b"Status given")

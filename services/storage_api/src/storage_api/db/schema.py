@@ -19,9 +19,9 @@ dedupe      _id {a, k: key}, kind, r result, expires (date); also duplicate keys
             trace the first transaction's id, confirmed (its client has read our 250)
 accepted    _id trace id, at (ms), next_attempt (ms), envelope, pending [{address, a, mailbox}], content or parts
 accepted_parts   _id {t: trace id, i: number}, data, at (ms)
-accounts    _id account id, usage {bytes, messages}, quota_bytes (0: none), tree_version, last_uid_validity, seq,
-            mailbox_count, inbox (mailbox id), other_subscriptions [names without a mailbox], disabled, deleted_at,
-            removals_at; the directory adds its own fields
+accounts    _id account id, usage {bytes, messages}, quota_bytes (0: none), quota_messages (0 or absent: none),
+            tree_version, last_uid_validity, seq, mailbox_count, inbox (mailbox id), other_subscriptions [names without
+            a mailbox], disabled, deleted_at, removals_at; the directory adds its own fields
 recent      _id mailbox id, a, first
 leases      _id account id, token, holder, expires (date)
 migrations  _id name, at

@@ -28,11 +28,12 @@ from .schema import ADDRESSES, CREDENTIALS, DOMAINS
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One account as operators see it. Sizes in octets, `quota_bytes` 0 is none, `created_at` in ms."""
+    """One account as operators see it. Sizes in octets, a quota of 0 is none, `created_at` in ms."""
 
     account_id: AccountId
     address: str
     quota_bytes: int
+    quota_messages: int
     used_bytes: int
     messages: int
     disabled: bool
@@ -80,14 +81,14 @@ class Accounts:
         self._publish = publish
         self._creating = asyncio.Lock()  # all write their domain's document: in turn is faster than in conflict
 
-    async def create(self, address: str, secret: Secret, quota_bytes: int = 0) -> Account:
+    async def create(self, address: str, secret: Secret, quota_bytes: int = 0, *, quota_messages: int = 0) -> Account:
         """A new account with the default mailboxes. Refused INVALID, NOT_FOUND (domain), ALREADY_EXISTS."""
         parsed = addresses.require(address)
         stored, source = await self._stored(secret)
         now = self._clock()
         account_id = AccountId(uuid7())
         mailboxes = default_mailboxes(account_id, now)
-        account = new_account_document(account_id, mailboxes, quota_bytes=quota_bytes)
+        account = new_account_document(account_id, mailboxes, quota_bytes=quota_bytes, quota_messages=quota_messages)
         account |= {"address": parsed.full, "domain": parsed.domain, "created_at": now}
         credential = {"_id": account_id, "a": account_id, "hash": stored, "updated_at": now}
         if source is not None:
@@ -142,17 +143,15 @@ class Accounts:
         *,
         secret: Secret | None = None,
         quota_bytes: int | None = None,
+        quota_messages: int | None = None,
         disabled: bool | None = None,
     ) -> Account:
         """Changes what is given. Refused NOT_FOUND, INVALID."""
         document = await self._find(address)
         if secret is not None:
             await self._set_secret(document["_id"], secret)
-        fields: Document = {}
-        if quota_bytes is not None:
-            fields["quota_bytes"] = quota_bytes
-        if disabled is not None:
-            fields["disabled"] = disabled
+        given = {"quota_bytes": quota_bytes, "quota_messages": quota_messages, "disabled": disabled}
+        fields: Document = {name: value for name, value in given.items() if value is not None}
         if fields:
             async with database_errors():
                 updated = await self._accounts.find_one_and_update({"_id": document["_id"]}, {"$set": fields})
@@ -160,20 +159,24 @@ class Accounts:
         self._changed()
         return _account(document)
 
-    async def put(self, address: str, secret: Secret, quota_bytes: int | None) -> PutResult:
+    async def put(
+        self, address: str, secret: Secret, quota_bytes: int | None, quota_messages: int | None = None
+    ) -> PutResult:
         """Makes an account be so. Refused INVALID, NOT_FOUND (domain)."""
         try:
             document = await self._find(address)
         except Refused as refused:
             if refused.code is not RefusedCode.NOT_FOUND:
                 raise
-            await self.create(address, secret, quota_bytes or 0)
+            await self.create(address, secret, quota_bytes or 0, quota_messages=quota_messages or 0)
             return PutResult.CREATED
         same_secret = await self._has_secret(document["_id"], secret)
-        same_quota = quota_bytes is None or quota_bytes == document.get("quota_bytes", 0)
+        quotas = {"quota_bytes": quota_bytes, "quota_messages": quota_messages}
+        same_quota = all(value in (None, document.get(name, 0)) for name, value in quotas.items())
         if same_secret and same_quota:
             return PutResult.UNCHANGED
-        await self.update(address, secret=None if same_secret else secret, quota_bytes=quota_bytes)
+        changed = None if same_secret else secret
+        await self.update(address, secret=changed, quota_bytes=quota_bytes, quota_messages=quota_messages)
         return PutResult.UPDATED
 
     async def remove(self, address: str) -> None:
@@ -270,6 +273,7 @@ def _account(document: Document) -> Account:
         AccountId(bytes(document["_id"])),
         document["address"],
         document.get("quota_bytes", 0),
+        document.get("quota_messages", 0),
         document["usage"]["bytes"],
         document["usage"]["messages"],
         bool(document.get("disabled")),

@@ -14,6 +14,7 @@ from mailboat_store_client.types import AccountId, AuthResult, RecipientStatus, 
 
 from ..db.driver import Database, Document
 from ..outage import database_errors
+from ..store.reads import quota_of
 from .addresses import ROLES, Address, parse
 from .authenticate import Authenticator
 from .schema import ADDRESSES, DOMAINS
@@ -123,11 +124,10 @@ class MongoDirectory:
         missing = sorted(wanted - found.keys())
         if missing:
             for name, document in await self._read_accounts(missing):
-                quota = document.get("quota_bytes", 0)
                 account = _Account(
                     AccountId(bytes(document["_id"])),
                     bool(document.get("disabled")),
-                    bool(quota) and document["usage"]["bytes"] >= quota,
+                    quota_of(document).exhausted,
                 )
                 found[name] = account
                 self._known_accounts.put(name, account)
@@ -137,7 +137,7 @@ class MongoDirectory:
         """(address, account document) of what exists, in one round trip."""
         lookup = {"from": "accounts", "localField": "a", "foreignField": "_id", "as": "account"}
         fields = {"account._id": 1, "account.disabled": 1, "account.deleted_at": 1}
-        fields |= {"account.quota_bytes": 1, "account.usage": 1}
+        fields |= {"account.quota_bytes": 1, "account.quota_messages": 1, "account.usage": 1}
         pipeline: list[Document] = [
             {"$match": {"_id": {"$in": list(names)}}},
             {"$lookup": lookup},

@@ -49,7 +49,7 @@ ALLOWED: dict[str, frozenset[str]] = {
             "DeliveryService/Confirm",
         }
     ),
-    "imap_gateway": _READ | _WRITE | {"DirectoryService/Authenticate"},
+    "imap_gateway": _READ | _WRITE | {"DirectoryService/Authenticate", "MailboxReadService/Quota"},
     "pop3_gateway": (_READ - {"MailboxReadService/Tree"})
     | _MAILDROP
     | {"DirectoryService/Authenticate", "MailboxWriteService/StoreFlags", "MailboxWriteService/Expunge"},

@@ -14,7 +14,7 @@ from mailboat.storage.v1 import delivery_pb2 as delivery
 from mailboat.storage.v1 import directory_pb2 as directory
 from mailboat.storage.v1 import mailbox_read_pb2 as read
 from mailboat.storage.v1 import mailbox_write_pb2 as write
-from mailboat_store_client import codec
+from mailboat_store_client import codec, codec_account
 from mailboat_store_client.columns import U32, unpack, unpack_ids
 from mailboat_store_client.framing import cut, unframe
 from mailboat_store_client.ports import Store
@@ -126,6 +126,12 @@ async def _poll(store: Store, body: bytes) -> Sequence[bytes]:
     wanted = _given(codec.from_poll, _given(read.PollRequest.FromString, body))
     _at_most(len(wanted), MAX_POLL, "mailboxes")
     return (codec.to_moved(await store.read.poll(wanted)).SerializeToString(),)
+
+
+async def _quota(store: Store, body: bytes) -> Sequence[bytes]:
+    request = _given(read.QuotaRequest.FromString, body)
+    quota = await store.read.quota(_account(request.account_id))
+    return (codec_account.to_quota(quota).SerializeToString(),)
 
 
 async def _body_infos(store: Store, body: bytes) -> Sequence[bytes]:
@@ -303,6 +309,7 @@ METHODS: dict[str, Method] = {
     "MailboxReadService/Changes": _changes,
     "MailboxReadService/Vanished": _vanished,
     "MailboxReadService/Poll": _poll,
+    "MailboxReadService/Quota": _quota,
     "MailboxReadService/BodyInfos": _body_infos,
     "MailboxReadService/Contents": _contents,
     "MailboxWriteService/Create": _create,

@@ -33,8 +33,11 @@ def require_management(caller: Token, address: str) -> None:
 async def create_account(body: NewAccount, ctx: Ctx, caller: Caller) -> AccountOut:
     """Creates an account with the default mailboxes."""
     require_management(caller, body.address)
-    account = await ctx.accounts.create(body.address, body.secret() or Secret(), body.quota_bytes)
-    await ctx.audit_log.record(caller, "account.create", account.address, {"quota_bytes": account.quota_bytes})
+    account = await ctx.accounts.create(
+        body.address, body.secret() or Secret(), body.quota_bytes, quota_messages=body.quota_messages
+    )
+    details = {"quota_bytes": account.quota_bytes, "quota_messages": account.quota_messages}
+    await ctx.audit_log.record(caller, "account.create", account.address, details)
     return AccountOut.of(account)
 
 
@@ -60,7 +63,8 @@ async def _put(ctx: Context, caller: Token, row: BatchRow) -> RowResult:
         require_management(caller, row.address)
         if (row.password is None) == (row.password_hash is None):
             raise Refused(RefusedCode.INVALID, "Either a password or a password hash is needed")
-        done = await ctx.accounts.put(row.address, Secret(row.password, row.password_hash), row.quota_bytes)
+        secret = Secret(row.password, row.password_hash)
+        done = await ctx.accounts.put(row.address, secret, row.quota_bytes, row.quota_messages)
     except Refused as refused:
         return RowResult(address=row.address, result="error", error=refused.public)
     return RowResult(address=row.address, result=done.value)
@@ -91,11 +95,12 @@ async def show_account(address: str, ctx: Ctx, caller: Caller) -> AccountOut:
 
 @router.patch("/accounts/{address}")
 async def change_account(address: str, body: AccountChange, ctx: Ctx, caller: Caller) -> AccountOut:
-    """Changes password, quota or whether the account is disabled."""
+    """Changes password, quotas or whether the account is disabled."""
     require_management(caller, address)
     secret = body.secret()
-    account = await ctx.accounts.update(address, secret=secret, quota_bytes=body.quota_bytes, disabled=body.disabled)
-    details = body.model_dump(include={"quota_bytes", "disabled"}, exclude_none=True)
+    settings = body.model_dump(include={"quota_bytes", "quota_messages", "disabled"}, exclude_none=True)
+    account = await ctx.accounts.update(address, secret=secret, **settings)
+    details = dict(settings)
     if secret is not None:
         details["secret_changed"] = True
     await ctx.audit_log.record(caller, "account.change", account.address, details)

@@ -18,6 +18,7 @@ MAX_QUOTA = 1 << 50
 AddressText = Annotated[str, Field(min_length=3, max_length=320, examples=["alice@example.test"])]
 DomainText = Annotated[str, Field(min_length=1, max_length=253, examples=["example.test"])]
 Quota = Annotated[int, Field(ge=0, le=MAX_QUOTA, description="Octets; 0: no quota")]
+MessageQuota = Annotated[int, Field(ge=0, le=MAX_QUOTA, description="Messages; 0: no quota")]
 Password = Annotated[str, Field(max_length=1024)]
 PasswordHash = Annotated[str, Field(max_length=512, description="$argon2id$…, {BCRYPT}… or {SHA512-CRYPT}…")]
 
@@ -62,12 +63,14 @@ class NewAccount(_Secret):
 
     address: AddressText
     quota_bytes: Quota = 0
+    quota_messages: MessageQuota = 0
 
 
 class AccountChange(_Secret):
     """What isn't given stays."""
 
     quota_bytes: Quota | None = None
+    quota_messages: MessageQuota | None = None
     disabled: bool | None = None
 
 
@@ -78,6 +81,7 @@ class BatchRow(_Strict):
     password: Password | None = None
     password_hash: PasswordHash | None = None
     quota_bytes: Quota | None = None
+    quota_messages: MessageQuota | None = None
 
 
 class Batch(_Strict):
@@ -112,6 +116,7 @@ class AccountOut(BaseModel):
     id: str
     address: str
     quota_bytes: int
+    quota_messages: int
     used_bytes: int
     messages: int
     disabled: bool
@@ -124,6 +129,7 @@ class AccountOut(BaseModel):
             id=encode_id(account.account_id),
             address=account.address,
             quota_bytes=account.quota_bytes,
+            quota_messages=account.quota_messages,
             used_bytes=account.used_bytes,
             messages=account.messages,
             disabled=account.disabled,

@@ -65,12 +65,15 @@ def default_mailboxes(account_id: AccountId, now: int) -> list[Document]:
     ]
 
 
-def new_account_document(account_id: AccountId, mailboxes: Sequence[Document], *, quota_bytes: int = 0) -> Document:
+def new_account_document(
+    account_id: AccountId, mailboxes: Sequence[Document], *, quota_bytes: int = 0, quota_messages: int = 0
+) -> Document:
     """The store's fields of a new account. `mailboxes` are those inserted with it, INBOX first; quota 0 means none."""
     return {
         "_id": account_id,
         "usage": {"bytes": 0, "messages": 0},
         "quota_bytes": quota_bytes,
+        "quota_messages": quota_messages,
         "tree_version": 1,
         "last_uid_validity": max(mailbox["uid_validity"] for mailbox in mailboxes),
         "seq": 0,

@@ -137,7 +137,7 @@ class Deliver(Mutation[RecipientResult]):
             self._tell(ws, "duplicate", None, 0, {"of": first})
             return RecipientResult(self._address, DeliveryStatus.DUPLICATE, duplicate_of=first)
         if not self._exempt:
-            edit.check_quota(account, self._body.size)
+            edit.check_quota(account, self._body.size, 1)
         mailbox = self._mailbox(ws, account.inbox)
         modseq = edit.next_modseq(ws, mailbox)
         uid = edit.take_uids(ws, mailbox, 1)
@@ -289,7 +289,7 @@ class Accept(Mutation[NotKept]):
         if refused_before:
             raise Refused(RefusedCode.OVER_QUOTA, "Quota exceeded", "as the first time")
         if account_id not in self._exempt:
-            edit.check_quota(account, self._document["size"])
+            edit.check_quota(account, self._document["size"], 1)
 
     def receipt(self, result: NotKept) -> Document:
         return {"not_kept": list(result)}

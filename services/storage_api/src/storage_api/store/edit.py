@@ -53,9 +53,9 @@ def next_modseq(ws: Workspace, mailbox: MailboxState) -> int:
     return mailbox.highest_modseq
 
 
-def check_quota(account: AccountState, size: int) -> None:
-    """Refused OVER_QUOTA when `size` more octets don't fit (rule 14)."""
-    if account.quota_bytes and account.bytes_used + size > account.quota_bytes:
+def check_quota(account: AccountState, size: int, messages: int) -> None:
+    """Refused OVER_QUOTA when `messages` more, of `size` octets together, don't fit (rule 14)."""
+    if not account.quota().admits(size, messages):
         raise Refused(RefusedCode.OVER_QUOTA, "Quota exceeded")
 
 

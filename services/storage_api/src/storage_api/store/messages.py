@@ -67,7 +67,7 @@ class Append(Mutation[AppendResult]):
     def apply(self, ws: Workspace) -> AppendResult:
         account = ws.account(self.account_id)
         mailbox = ws.by_name(self.account_id, self._name)
-        edit.check_quota(account, sum(body.size for body in self._bodies))
+        edit.check_quota(account, sum(body.size for body in self._bodies), len(self._bodies))
         before = mailbox.highest_modseq
         words = [edit.flag_words(ws, mailbox, message.flags, grow=True) for message in self._messages]
         modseq = edit.next_modseq(ws, mailbox)

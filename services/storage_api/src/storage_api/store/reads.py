@@ -26,6 +26,7 @@ from mailboat_store_client.types import (
     MailboxHead,
     MailboxId,
     MailboxTree,
+    Quota,
     SpecialUse,
     Vanished,
 )
@@ -170,6 +171,15 @@ class MongoMailboxRead:
         return out
 
     @guarded
+    async def quota(self, account_id: AccountId) -> Quota:
+        """What the account uses and may use."""
+        fields = {"usage": 1, "quota_bytes": 1, "quota_messages": 1, "deleted_at": 1}
+        account = await self._db[schema.ACCOUNTS].find_one({"_id": account_id}, fields)
+        if account is None or account.get("deleted_at") is not None:
+            raise Refused(RefusedCode.NO_ACCOUNT, "No such account")
+        return quota_of(account)
+
+    @guarded
     async def body_infos(
         self, account_id: AccountId, body_ids: Sequence[BodyId], fields: BodyField
     ) -> list[BodyInfo | None]:
@@ -195,6 +205,12 @@ class MongoMailboxRead:
         if account is None or account.get("deleted_at") is not None:
             raise Refused(RefusedCode.NO_ACCOUNT, "No such account")
         return account
+
+
+def quota_of(account: Document) -> Quota:
+    """The quota in an account's document."""
+    usage = account["usage"]
+    return Quota(usage["bytes"], account.get("quota_bytes", 0), usage["messages"], account.get("quota_messages", 0))
 
 
 def head_of(document: Document, first_recent_uid: int) -> MailboxHead:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mailboat_store_client.types import AccountId, Columns, FlagTable, MailboxId, SpecialUse
+from mailboat_store_client.types import AccountId, Columns, FlagTable, MailboxId, Quota, SpecialUse
 
 from ..db.driver import Document
 from . import rows
@@ -53,6 +53,7 @@ class AccountState:
         "messages",
         "other_subscriptions",
         "quota_bytes",
+        "quota_messages",
         "removals_at",
         "stored",
         "touched",
@@ -67,6 +68,7 @@ class AccountState:
         self.bytes_used: int = usage["bytes"]
         self.messages: int = usage["messages"]
         self.quota_bytes: int = document["quota_bytes"]
+        self.quota_messages: int = document.get("quota_messages", 0)
         self.tree_version: int = document["tree_version"]
         self.last_uid_validity: int = document["last_uid_validity"]
         self.mailbox_count: int = document["mailbox_count"]
@@ -75,6 +77,10 @@ class AccountState:
         self.disabled: bool = bool(document["disabled"])
         self.deleted: bool = document.get("deleted_at") is not None
         self.removals_at: int | None = document.get("removals_at")
+
+    def quota(self) -> Quota:
+        """Usage as this transaction has it by now, and the limits."""
+        return Quota(self.bytes_used, self.quota_bytes, self.messages, self.quota_messages)
 
     def save(self) -> tuple[Any, ...]:
         """What `restore` needs."""

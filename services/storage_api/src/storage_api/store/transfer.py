@@ -99,7 +99,7 @@ def transfer(
     new = edit.rows_found(source, found)
     source_uids = new.uids
     if not move:
-        edit.check_quota(account, sum(new.sizes))
+        edit.check_quota(account, sum(new.sizes), len(new))
     edit.map_keywords(ws, source, target, new)
     first = edit.take_uids(ws, target, len(source_uids))
     new.uids = array(U32, range(first, first + len(source_uids)))
@@ -178,7 +178,7 @@ class Undelete(Mutation[CopyResult]):
         source_uids = tuple(new.uids)
         if not source_uids:
             return CopyResult(target.uid_validity, (), (), delta_of(target, before))
-        edit.check_quota(account, sum(new.sizes))
+        edit.check_quota(account, sum(new.sizes), len(new))
         edit.map_keywords(ws, source, target, new)
         first = edit.take_uids(ws, target, len(source_uids))
         new.uids = array(U32, range(first, first + len(source_uids)))

@@ -16,7 +16,7 @@ from mailboatctl.client import Client, segment
 from mailboatctl.context import connect, read_password
 from mailboatctl.errors import CommandError, Unreachable, WrongUse
 from mailboatctl.output import AsJson, Column, err, print_fields, print_json, print_table, say, show_time
-from mailboatctl.sizes import parse_size, show_size
+from mailboatctl.sizes import LARGEST, parse_size, show_size
 
 app = typer.Typer(help="Accounts.", no_args_is_help=True)
 Address = Annotated[str, typer.Argument(help="Such as alice@example.org")]
@@ -25,9 +25,14 @@ PasswordStdin = Annotated[
 ]
 BATCH = 100  # plain passwords cost the server about 20 ms each: a batch stays well under every timeout
 
+QuotaMessages = Annotated[
+    str | None, typer.Option("--messages", help="How many messages at most: 100000, none; unchanged if not given.")
+]
+
 COLUMNS: tuple[Column, ...] = (
     ("address", lambda item: item["address"]),
     ("quota", lambda item: show_size(item["quota_bytes"]) if item["quota_bytes"] else "none"),
+    ("quota of messages", lambda item: item["quota_messages"] or "none"),
     ("used", lambda item: show_size(item["used_bytes"])),
     ("messages", lambda item: item["messages"]),
     ("disabled", lambda item: item["disabled"]),
@@ -39,12 +44,15 @@ def add(
     address: Address,
     password_stdin: PasswordStdin = False,
     quota: Annotated[str | None, typer.Option(help="5G, 500M, none; the platform's default if not given.")] = None,
+    messages: QuotaMessages = None,
     as_json: AsJson = False,
 ) -> None:
     """Make an account."""
     request: dict[str, Any] = {"address": address}
     if quota is not None:
         request["quota_bytes"] = _size(quota)
+    if messages is not None:
+        request["quota_messages"] = _count(messages)
     request["password"] = read_password(password_stdin)
     with connect() as api:
         account = api.call("POST", "/v1/accounts", request)
@@ -83,10 +91,18 @@ def passwd(address: Address, password_stdin: PasswordStdin = False, as_json: AsJ
 
 @app.command()
 def quota(
-    address: Address, size: Annotated[str, typer.Argument(help="5G, 500M, none")], as_json: AsJson = False
+    address: Address,
+    size: Annotated[str, typer.Argument(help="5G, 500M, none")],
+    messages: QuotaMessages = None,
+    as_json: AsJson = False,
 ) -> None:
     """Set how much mail an account may keep."""
-    _change(address, {"quota_bytes": _size(size)}, f"has a quota of {size}", as_json)
+    change = {"quota_bytes": _size(size)}
+    done = f"has a quota of {size}"
+    if messages is not None:
+        change["quota_messages"] = _count(messages)
+        done += f" and {messages} messages"
+    _change(address, change, done, as_json)
 
 
 @app.command()
@@ -183,3 +199,12 @@ def _size(text: str) -> int:
         return parse_size(text)
     except ValueError as error:
         raise WrongUse(f"{error}.") from error
+
+
+def _count(text: str) -> int:
+    """A number of messages, 0 for "none" (no limit)."""
+    if text.strip().lower() == "none":
+        return 0
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= LARGEST):
+        raise WrongUse(f"{text!r} is no number of messages; write 100000 or none.")
+    return int(text)

@@ -99,6 +99,24 @@ class PollResponse(_message.Message):
     modseqs: bytes
     def __init__(self, mailbox_ids: _Optional[bytes] = ..., modseqs: _Optional[bytes] = ...) -> None: ...
 
+class QuotaRequest(_message.Message):
+    __slots__ = ("account_id",)
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    account_id: bytes
+    def __init__(self, account_id: _Optional[bytes] = ...) -> None: ...
+
+class QuotaResponse(_message.Message):
+    __slots__ = ("bytes_used", "bytes_limit", "messages_used", "messages_limit")
+    BYTES_USED_FIELD_NUMBER: _ClassVar[int]
+    BYTES_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    MESSAGES_USED_FIELD_NUMBER: _ClassVar[int]
+    MESSAGES_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    bytes_used: int
+    bytes_limit: int
+    messages_used: int
+    messages_limit: int
+    def __init__(self, bytes_used: _Optional[int] = ..., bytes_limit: _Optional[int] = ..., messages_used: _Optional[int] = ..., messages_limit: _Optional[int] = ...) -> None: ...
+
 class BodyInfosRequest(_message.Message):
     __slots__ = ("account_id", "body_ids", "fields")
     ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
