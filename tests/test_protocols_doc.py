@@ -46,13 +46,13 @@ def announced_by_imap() -> set[str]:
     for state, tls, can_start, required in itertools.product(
         (State.NOT_AUTHENTICATED, State.AUTHENTICATED, State.SELECTED), (None, "TLSv1.3"), (True, False), (True, False)
     ):
-        policy = SimpleNamespace(auth_require_tls=required)
+        policy = SimpleNamespace(auth_require_tls=required, message_limit=1)
         session: Any = SimpleNamespace(
             state=state,
             link=SimpleNamespace(tls_version=tls, can_start_tls=can_start),
             gateway=SimpleNamespace(policy=policy),
         )
-        found |= {name.decode() for name in capabilities(session)}
+        found |= {re.sub(r"=\d+$", "=N", name.decode()) for name in capabilities(session)}
     return found
 
 

@@ -148,6 +148,16 @@ async def test_literals_over_the_limit_are_refused_before_they_come() -> None:
         assert b"[APPENDUID" in await client.append("INBOX", b"x" * 1000)
 
 
+async def test_messages_that_are_too_much_together_may_come_one_by_one() -> None:
+    async with imap_gateway(policy=replace(TEST_POLICY, message_limit=1000)) as running:
+        client = await running.session()
+        assert b"APPENDLIMIT=1000" in (await client.ok("CAPABILITY"))[0].split()
+        both = "APPEND INBOX {600+}\r\n" + "x" * 600 + " {600+}\r\n" + "x" * 600
+        assert b"[LIMIT]" in (await client.command(both))[-1]
+        assert b"(MESSAGES 0)" in (await client.ok("STATUS INBOX (MESSAGES)"))[0]
+        assert b"[APPENDUID" in await client.append("INBOX", b"x" * 600)
+
+
 async def test_an_unauthenticated_client_gets_no_large_literal() -> None:
     async with imap_gateway() as running:
         client = await running.connect()

@@ -42,6 +42,7 @@ _COMMANDS: dict[bytes, tuple[bytes, ...]] = {
     b"MOVE": (b"MOVE",),
     b"MULTIAPPEND": (b"APPEND",),
     b"BINARY": (b"FETCH", b"APPEND"),
+    b"APPENDLIMIT": (b"APPEND", b"STATUS"),
     b"CHILDREN": (b"LIST",),
     b"LIST-EXTENDED": (b"LIST",),
     b"LIST-STATUS": (b"LIST", b"STATUS"),
@@ -77,6 +78,7 @@ _STATUS_ITEMS: dict[bytes, tuple[bytes, ...]] = {
     b"IMAP4rev2": (b"MESSAGES", b"UIDNEXT", b"UIDVALIDITY", b"UNSEEN", b"DELETED", b"SIZE"),
     b"CONDSTORE": (b"HIGHESTMODSEQ",),
     b"STATUS=SIZE": (b"SIZE",),
+    b"APPENDLIMIT": (b"APPENDLIMIT",),
     b"QUOTA=RES-STORAGE": (b"DELETED-STORAGE",),
     b"QUOTA=RES-MESSAGE": (b"DELETED",),
 }
@@ -132,12 +134,19 @@ def check() -> None:
 def capabilities(session: Session) -> tuple[bytes, ...]:
     """What this session is told now."""
     if session.state is not State.NOT_AUTHENTICATED:
-        return advertised()
+        return tuple(_with_value(session, name) for name in advertised())
     names = [name for name in advertised() if name in _BEFORE_LOGIN]
     if session.link.can_start_tls:
         names.append(b"STARTTLS")
     names.append(b"AUTH=PLAIN" if may_authenticate(session) else b"LOGINDISABLED")
     return tuple(names)
+
+
+def _with_value(session: Session, name: bytes) -> bytes:
+    """A capability that says a number says this process's (RFC 7889 2: one limit for all mailboxes)."""
+    if name == b"APPENDLIMIT":
+        return b"APPENDLIMIT=%d" % session.gateway.policy.message_limit
+    return name
 
 
 def greeting_code(session: Session) -> bytes:

@@ -13,7 +13,7 @@ class Settings(StorageClientSettings, AmqpSettings, EdgeSettings):
     imaps_port: Port = Field(2993, description="IMAP over TLS")
     imap_proxy_port: Port = Field(0, description="IMAP behind a load balancer")
     imaps_proxy_port: Port = Field(0, description="IMAP over TLS behind a load balancer")
-    message_limit: int = Field(50 * MIB, ge=1024, description="Largest message of APPEND, bytes")
+    message_limit: int = Field(50 * MIB, ge=1024, le=0xFFFFFFFF, description="Largest message of APPEND, bytes")
     sessions_per_account: int = Field(30, ge=1, description="Sessions of one account in this process")
     bytes_in_flight: int = Field(256 * MIB, ge=MIB, description="Message bytes held by all sessions together")
     cache_bytes: int = Field(64 * MIB, ge=MIB, description="Rendered parts of messages that are kept")

@@ -1,7 +1,7 @@
-"""The items of STATUS (RFC 9051 6.3.11; RFC 7162 HIGHESTMODSEQ; RFC 8438 SIZE; RFC 9208 DELETED-STORAGE): one entry
-each.
+"""The items of STATUS (RFC 9051 6.3.11; RFC 7162 HIGHESTMODSEQ; RFC 8438 SIZE; RFC 9208 DELETED-STORAGE; RFC 7889
+APPENDLIMIT): one entry each.
 
-Most are in the mailbox's head, which is read anyway. What has to be asked for besides is a coroutine of the session.
+Most are in the mailbox's head, which is read anyway. What isn't is asked of the session.
 """
 
 from __future__ import annotations
@@ -35,7 +35,13 @@ async def _deleted_storage(session: Session, head: MailboxHead) -> int:
     return sum(compress(view.sizes, rows_with(view.flags[0], DELETED)))
 
 
+async def _append_limit(session: Session, _head: MailboxHead) -> int:
+    """RFC 7889 3.1: the same for all mailboxes; quota has no part in it (3.3)."""
+    return session.gateway.policy.message_limit
+
+
 ASKED_ITEMS: Mapping[bytes, Callable[[Session, MailboxHead], Awaitable[int]]] = {
+    b"APPENDLIMIT": _append_limit,
     b"DELETED-STORAGE": _deleted_storage,
 }
 HEAD_ITEMS: Mapping[bytes, Callable[[MailboxHead], int]] = {

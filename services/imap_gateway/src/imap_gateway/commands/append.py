@@ -1,4 +1,6 @@
-"""APPEND: RFC 9051 6.3.12, MULTIAPPEND (RFC 3502), APPENDUID (RFC 4315), TOOBIG (RFC 4469), BINARY (RFC 3516)."""
+"""APPEND: RFC 9051 6.3.12, MULTIAPPEND (RFC 3502), APPENDUID (RFC 4315), TOOBIG (RFC 4469), APPENDLIMIT (RFC 7889),
+BINARY (RFC 3516).
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,11 @@ BUDGET_SECONDS = 60.0
 ASK_FIRST_BYTES = 64 * 1024  # from here on it pays to look for the mailbox before the message is sent
 
 
-@command(t.Append, LOGGED_IN, capabilities=(b"BINARY", b"MULTIAPPEND"))
+@command(t.Append, LOGGED_IN, capabilities=(b"APPENDLIMIT", b"BINARY", b"MULTIAPPEND"))
 async def append(session: Session, command_: t.Append) -> Reply:
     """RFC 9051 6.3.12, RFC 3502: all messages or none; OK means committed.
 
+    A message over APPENDLIMIT is too big for any APPEND; several that are too much together may come one by one.
     No literal may hold NUL (RFC 9051 9), so FETCH could never send a message with NUL as it came. In a literal8 it may
     stand in parts of binary encoding; they are kept in base64, and the message is refused if there is NUL elsewhere.
     """
@@ -38,8 +41,10 @@ async def append(session: Session, command_: t.Append) -> Reply:
         following: t.Append | None = command_
         while following is not None:
             size = following.message.size
+            if size > session.gateway.policy.message_limit:
+                raise no(b"Message too large", b"TOOBIG")
             if held + size > session.gateway.policy.message_limit:
-                raise no(b"Messages too large", b"TOOBIG")
+                raise no(b"Too much in one APPEND, send fewer messages at a time", b"LIMIT")
             if not await budget.acquire(size, BUDGET_SECONDS):
                 raise no(b"Too much mail in flight, try again later", b"UNAVAILABLE")
             held += size
