@@ -15,6 +15,7 @@ from imap_gateway.capabilities import capabilities
 from imap_gateway.commands import load, registry
 from imap_gateway.states import State
 from mailboat_common.server import TlsMode
+from mailboat_store_client.capabilities import MASKABLE
 from pop3_gateway.commands import COMMANDS as POP3_COMMANDS
 from pop3_gateway.commands.capa import CAPABILITIES
 from smtp_ingress.commands import COMMANDS as SMTP_COMMANDS
@@ -49,6 +50,7 @@ def announced_by_imap() -> set[str]:
         policy = SimpleNamespace(auth_require_tls=required, message_limit=1)
         session: Any = SimpleNamespace(
             state=state,
+            masked=frozenset(),
             link=SimpleNamespace(tls_version=tls, can_start_tls=can_start),
             gateway=SimpleNamespace(policy=policy),
         )
@@ -122,3 +124,9 @@ def test_what_clients_are_told_is_listed_and_the_other_way_round(title: str, ann
 def test_commands_are_listed_and_the_other_way_round(protocol: str, names: set[bytes]) -> None:
     (words,) = [quoted(row[1]) for row in table(DOCUMENT, "protocol") if row[0] == protocol]
     assert sorted(words) == sorted(name.decode() for name in names)
+
+
+def test_every_capability_can_be_hidden_from_an_account_but_what_is_said_before_anyone_logs_in() -> None:
+    before_login = {"IMAP4rev1", "SASL-IR", "STARTTLS", "LOGINDISABLED", "AUTH=PLAIN"}
+    announced = {name.removesuffix("=N") for name in announced_by_imap()}
+    assert announced - set(MASKABLE) == before_login

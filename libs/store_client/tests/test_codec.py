@@ -194,7 +194,9 @@ def test_directory_values() -> None:
     ]
     assert codec.from_resolutions(wire(codec.to_resolutions(resolutions))) == resolutions
     for status in AuthStatus:
-        result = AuthResult(status, AccountId(b"2" * 16) if status is AuthStatus.OK else None, "a@x.test")
+        result = AuthResult(
+            status, AccountId(b"2" * 16) if status is AuthStatus.OK else None, "a@x.test", ("IDLE", "MOVE")
+        )
         assert codec.from_auth_result(wire(codec.to_auth_result(result))) == result
 
 

@@ -117,6 +117,7 @@ async def test_accounts(world: World) -> None:
         "messages": 0,
         "disabled": False,
     }
+    assert made["imap_masked_capabilities"] == []
     path = f"/accounts/{world.at('alice')}"
     assert await world.call("GET", path) == (200, made)
     status, changed = await world.call("PATCH", path, {"disabled": True, "quota_bytes": 0})
@@ -138,6 +139,25 @@ async def test_accounts(world: World) -> None:
         {"secret_changed": True},
     ]
     assert actions[0]["actor"] == {"id": "bootstrap", "name": "bootstrap"}
+
+
+async def test_hidden_imap_capabilities(world: World) -> None:
+    await add(world, "alice")
+    path = f"/accounts/{world.at('alice')}"
+    status, changed = await world.call("PATCH", path, {"imap_masked_capabilities": ["idle", "CONDSTORE", "Idle"]})
+    assert (status, changed["imap_masked_capabilities"]) == (200, ["CONDSTORE", "IDLE"])
+    found = await world.api.store.directory.authenticate(
+        world.at("alice"), PASSWORD, protocol="imap", client="192.0.2.1"
+    )
+    assert found.imap_masked_capabilities == ("CONDSTORE", "IDLE")
+    for names, reason in ((["NONSENSE"], "NONSENSE"), (["IDLE", "imap4REV1"], "IMAP4rev1 can't be masked")):
+        status, problem = await world.call("PATCH", path, {"imap_masked_capabilities": names, "disabled": True})
+        assert (status, reason in str(problem), "UIDPLUS" in str(problem)) == (400, True, True)
+    assert (await world.call("PATCH", path, {"imap_masked_capabilities": ["x" * 65]}))[0] == 422
+    assert (await world.call("GET", path))[1]["imap_masked_capabilities"] == ["CONDSTORE", "IDLE"]
+    assert (await world.call("GET", path))[1]["disabled"] is False
+    status, changed = await world.call("PATCH", path, {"imap_masked_capabilities": []})
+    assert (status, changed["imap_masked_capabilities"]) == (200, [])
 
 
 async def test_lists_go_page_by_page(world: World) -> None:

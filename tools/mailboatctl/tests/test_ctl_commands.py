@@ -191,6 +191,13 @@ def test_accounts(api: Api, run: Run) -> None:
     assert api.accounts["a@x.test"]["quota_messages"] == 5000
     assert run("account", "quota", "a@x.test", "1G", "--messages", "none")[0] == 0
     assert api.accounts["a@x.test"]["quota_messages"] == 0
+    assert (
+        run("account", "mask", "a@x.test", "CONDSTORE", "IDLE")[1]
+        == "a@x.test isn't told of CONDSTORE IDLE any more.\n"
+    )
+    assert api.accounts["a@x.test"]["imap_masked_capabilities"] == ["CONDSTORE", "IDLE"]
+    assert run("account", "mask", "a@x.test", "none")[0] == 0
+    assert api.accounts["a@x.test"]["imap_masked_capabilities"] == []
     assert run("account", "quota", "a@x.test", "none")[0] == 0
     assert (api.accounts["a@x.test"]["disabled"], api.accounts["a@x.test"]["quota_bytes"]) == (False, 0)
     assert "a@x.test" in run("account", "list", "--domain", "x.test")[1]

@@ -518,14 +518,18 @@ def from_resolutions(message: directory.ResolveResponse) -> list[Resolution]:
 def to_auth_result(result: AuthResult) -> directory.AuthenticateResponse:
     """Answer of Authenticate."""
     return directory.AuthenticateResponse(
-        status=AUTH_STATUSES[result.status], account_id=result.account_id or b"", login=result.login
+        status=AUTH_STATUSES[result.status],
+        account_id=result.account_id or b"",
+        login=result.login,
+        imap_masked_capabilities=result.imap_masked_capabilities,
     )
 
 
 def from_auth_result(message: directory.AuthenticateResponse) -> AuthResult:
     """Answer of Authenticate."""
     account_id = AccountId(message.account_id) if message.account_id else None
-    return AuthResult(_enum(_AUTH_STATUSES_BACK, message.status), account_id, message.login)
+    masked = tuple(message.imap_masked_capabilities)
+    return AuthResult(_enum(_AUTH_STATUSES_BACK, message.status), account_id, message.login, masked)
 
 
 # Delivery

@@ -338,11 +338,12 @@ class AuthStatus(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class AuthResult:
-    """`login` is the account's canonical address."""
+    """`login` is the account's canonical address; `imap_masked_capabilities` are hidden from its IMAP sessions."""
 
     status: AuthStatus
     account_id: AccountId | None = None
     login: str = ""
+    imap_masked_capabilities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ async def log_in(session: Session, mechanism: str, user: str, secret: str) -> Re
         if not session.gateway.accounts.acquire(result.account_id):
             _record(session, mechanism, user, "refused", "sessions-per-account", started=started)
             return TOO_MANY
-        session.authenticated(result.account_id, result.login)
+        session.authenticated(result.account_id, result.login, result.imap_masked_capabilities)
         _record(session, mechanism, user, "ok", "", started=started)
         return ok(b"Logged in", b"CAPABILITY " + greeting_code(session))
     throttled = result.status is AuthStatus.THROTTLED

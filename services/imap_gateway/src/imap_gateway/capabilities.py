@@ -6,6 +6,7 @@ belong to; `check` (at start) refuses a capability of which a piece is missing.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mailboat_common.errors import StartupError
@@ -134,12 +135,21 @@ def check() -> None:
 def capabilities(session: Session) -> tuple[bytes, ...]:
     """What this session is told now."""
     if session.state is not State.NOT_AUTHENTICATED:
-        return tuple(_with_value(session, name) for name in advertised())
+        return tuple(_told(session))
     names = [name for name in advertised() if name in _BEFORE_LOGIN]
     if session.link.can_start_tls:
         names.append(b"STARTTLS")
     names.append(b"AUTH=PLAIN" if may_authenticate(session) else b"LOGINDISABLED")
     return tuple(names)
+
+
+def _told(session: Session) -> Iterator[bytes]:
+    """After login: all but what is hidden from the account. Instead of LITERAL+, LITERAL- is told (RFC 7888 5)."""
+    for name in advertised():
+        if name.upper() not in session.masked:
+            yield _with_value(session, name)
+        elif name == b"LITERAL+" and b"LITERAL-" not in session.masked:
+            yield b"LITERAL-"
 
 
 def _with_value(session: Session, name: bytes) -> bytes:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from functools import cache
 from typing import Any, Protocol
 
@@ -29,6 +29,7 @@ from . import metrics
 from .commands import registry
 from .features import CONDSTORE, QRESYNC, REV2, UTF8
 from .gateway import Gateway
+from .masking import hidden
 from .replies import ANSWERED, SERVER_BUG, UNAVAILABLE, Answer, Reply, refusal
 from .selected import NEVER_RECENT, Selected, ToldAs
 from .states import State
@@ -102,6 +103,7 @@ class Session:
         "idling",
         "link",
         "login",
+        "masked",
         "selected",
         "state",
     )
@@ -112,6 +114,7 @@ class Session:
         self.state = State.NOT_AUTHENTICATED
         self.account_id: AccountId | None = None
         self.login = ""
+        self.masked: frozenset[bytes] = frozenset()
         self.selected: Selected | None = None
         self.enabled: set[bytes] = set()
         self.idling = False
@@ -225,11 +228,12 @@ class Session:
 
     # --- changing state ---
 
-    def authenticated(self, account_id: AccountId, login: str) -> None:
-        """Login succeeded."""
+    def authenticated(self, account_id: AccountId, login: str, masked: Sequence[str] = ()) -> None:
+        """Login succeeded. `masked` are the capabilities this account isn't told of."""
         self.state = State.AUTHENTICATED
         self.account_id = account_id
         self.login = login
+        self.masked = hidden(masked)
         policy = self.gateway.policy
         self.link.set_limits(Limits(append=policy.message_limit), idle_seconds=policy.idle_seconds)
 

@@ -52,7 +52,7 @@ class MemoryDirectory:
         account = self._state.accounts[account_id]
         if account.disabled:
             return AuthResult(AuthStatus.DISABLED)
-        return AuthResult(AuthStatus.OK, account_id, account.address)
+        return AuthResult(AuthStatus.OK, account_id, account.address, tuple(account.imap_masked_capabilities))
 
     async def owns(self, account_id: AccountId, addresses: Sequence[str]) -> list[bool]:
         found = await self.resolve(addresses)

@@ -97,6 +97,7 @@ class Account:
     quota_messages: int = 0
     usage: int = 0
     disabled: bool = False
+    imap_masked_capabilities: list[str] = field(default_factory=list)
     tree_version: int = 1
     last_uid_validity: int = 0
     mailboxes: dict[MailboxId, Mailbox] = field(default_factory=dict)

@@ -16,11 +16,12 @@ from .registry import command
 async def enable(session: Session, command_: t.Enable) -> Reply:
     """RFC 5161 3.1: unknown features are passed over; ENABLED lists what this command switched on.
 
-    What changes how the selected mailbox is told is passed over while one is selected.
+    Those hidden from the account are passed over too, and while a mailbox is selected what changes how it is told.
     """
     before = set(session.enabled)
+    late = ONLY_BEFORE_SELECT if session.selected is not None else ()
     for name in command_.features:
-        if name in FEATURES and not (session.selected is not None and name in ONLY_BEFORE_SELECT):
+        if name in FEATURES and name not in session.masked and name not in late:
             FEATURES[name](session)
     new = [name for name in command_.features if name in session.enabled and name not in before]
     session.write(response.enabled([NAMES.get(name, name) for name in new]))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from mailboat_common.errors import Refused, RefusedCode
 from mailboat_common.ids import uuid7
+from mailboat_store_client.capabilities import canonical_mask
 from mailboat_store_client.types import AccountId, MailboxChanged, MailboxId
 
 from ..db.driver import Database, Document, DuplicateKeyError, Session
@@ -38,6 +39,7 @@ class Account:
     messages: int
     disabled: bool
     created_at: int
+    imap_masked_capabilities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +147,15 @@ class Accounts:
         quota_bytes: int | None = None,
         quota_messages: int | None = None,
         disabled: bool | None = None,
+        imap_masked_capabilities: Iterable[str] | None = None,
     ) -> Account:
         """Changes what is given. Refused NOT_FOUND, INVALID."""
         document = await self._find(address)
+        masked = None if imap_masked_capabilities is None else canonical_mask(imap_masked_capabilities)
         if secret is not None:
             await self._set_secret(document["_id"], secret)
-        given = {"quota_bytes": quota_bytes, "quota_messages": quota_messages, "disabled": disabled}
+        given: Document = {"quota_bytes": quota_bytes, "quota_messages": quota_messages, "disabled": disabled}
+        given["imap_masked_capabilities"] = masked
         fields: Document = {name: value for name, value in given.items() if value is not None}
         if fields:
             async with database_errors():
@@ -278,6 +283,7 @@ def _account(document: Document) -> Account:
         document["usage"]["messages"],
         bool(document.get("disabled")),
         document["created_at"],
+        tuple(document.get("imap_masked_capabilities", ())),
     )
 
 

@@ -13,7 +13,7 @@ import hmac
 import os
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mailboat_common.log import get_logger
 from mailboat_store_client.types import AccountId, AuthResult, AuthStatus
@@ -38,6 +38,7 @@ class _Account:
     address: str
     disabled: bool
     stored: str
+    masked: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -137,7 +138,7 @@ class Authenticator:
         self.verified.put(digest, client)
         if account.disabled:
             return AuthResult(AuthStatus.DISABLED)
-        return AuthResult(AuthStatus.OK, account.account_id, account.address)
+        return AuthResult(AuthStatus.OK, account.account_id, account.address, account.masked)
 
     async def _find(self, login: str) -> _Account | None:
         """The account and its hash in one round trip."""
@@ -155,6 +156,7 @@ class Authenticator:
                         "account.address": 1,
                         "account.disabled": 1,
                         "account.deleted_at": 1,
+                        "account.imap_masked_capabilities": 1,
                         "credential.hash": 1,
                     }
                 },
@@ -165,9 +167,12 @@ class Authenticator:
         account = found[0]["account"][0]
         if account.get("deleted_at") is not None:
             return None
-        disabled = bool(account.get("disabled"))
         return _Account(
-            AccountId(bytes(found[0]["a"])), account["address"], disabled, found[0]["credential"][0]["hash"]
+            AccountId(bytes(found[0]["a"])),
+            account["address"],
+            bool(account.get("disabled")),
+            found[0]["credential"][0]["hash"],
+            tuple(account.get("imap_masked_capabilities", ())),
         )
 
     async def _rehash(self, account: _Account, password: str) -> _Account:
@@ -180,4 +185,4 @@ class Authenticator:
         if not replaced:
             return account
         log.info("imported password hash replaced", account_id=account.account_id.hex())
-        return _Account(account.account_id, account.address, account.disabled, stored)
+        return replace(account, stored=stored)

@@ -3,7 +3,8 @@
 domains      _id name (A-labels), admin (an account's address, or absent), created_at (ms)
 addresses    _id normalised address, a account id, domain
 credentials  _id account id, a, hash, source (SHA-256 of the hash it was imported from, if any), updated_at (ms)
-accounts     the store's document (`db/schema.py`) with address, domain, created_at (ms)
+accounts     the store's document (`db/schema.py`) with address, domain, created_at (ms), imap_masked_capabilities [str]
+             (absent: none)
 throttle     _id "c:…" (client address) or "l:…" (login), n failures, at (ms), until (ms), expires (date)
 tokens       _id, name, hash (SHA-256), scopes [str], created_at (ms)
 audit_log    _id uuid7, at (ms), actor, action, target, details

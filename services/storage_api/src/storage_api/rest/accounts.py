@@ -95,10 +95,10 @@ async def show_account(address: str, ctx: Ctx, caller: Caller) -> AccountOut:
 
 @router.patch("/accounts/{address}")
 async def change_account(address: str, body: AccountChange, ctx: Ctx, caller: Caller) -> AccountOut:
-    """Changes password, quotas or whether the account is disabled."""
+    """Changes password, quotas, hidden IMAP capabilities or whether the account is disabled."""
     require_management(caller, address)
     secret = body.secret()
-    settings = body.model_dump(include={"quota_bytes", "quota_messages", "disabled"}, exclude_none=True)
+    settings = body.model_dump(exclude={"password", "password_hash"}, exclude_none=True)
     account = await ctx.accounts.update(address, secret=secret, **settings)
     details = dict(settings)
     if secret is not None:

@@ -19,6 +19,7 @@ AddressText = Annotated[str, Field(min_length=3, max_length=320, examples=["alic
 DomainText = Annotated[str, Field(min_length=1, max_length=253, examples=["example.test"])]
 Quota = Annotated[int, Field(ge=0, le=MAX_QUOTA, description="Octets; 0: no quota")]
 MessageQuota = Annotated[int, Field(ge=0, le=MAX_QUOTA, description="Messages; 0: no quota")]
+Capabilities = Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=100)]
 Password = Annotated[str, Field(max_length=1024)]
 PasswordHash = Annotated[str, Field(max_length=512, description="$argon2id$…, {BCRYPT}… or {SHA512-CRYPT}…")]
 
@@ -67,11 +68,12 @@ class NewAccount(_Secret):
 
 
 class AccountChange(_Secret):
-    """What isn't given stays."""
+    """What isn't given stays. `imap_masked_capabilities` replaces the list; it holds from the next login on."""
 
     quota_bytes: Quota | None = None
     quota_messages: MessageQuota | None = None
     disabled: bool | None = None
+    imap_masked_capabilities: Capabilities | None = None
 
 
 class BatchRow(_Strict):
@@ -120,6 +122,7 @@ class AccountOut(BaseModel):
     used_bytes: int
     messages: int
     disabled: bool
+    imap_masked_capabilities: list[str]
     created_at: int = Field(description="Milliseconds since the epoch")
 
     @classmethod
@@ -133,6 +136,7 @@ class AccountOut(BaseModel):
             used_bytes=account.used_bytes,
             messages=account.messages,
             disabled=account.disabled,
+            imap_masked_capabilities=list(account.imap_masked_capabilities),
             created_at=account.created_at,
         )
 

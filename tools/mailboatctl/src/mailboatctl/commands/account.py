@@ -106,6 +106,20 @@ def quota(
 
 
 @app.command()
+def mask(
+    address: Address,
+    capabilities: Annotated[
+        list[str], typer.Argument(help="CONDSTORE QRESYNC ..., or none. They replace the earlier.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Hide IMAP capabilities from an account whose client can't cope with them, from its next login on."""
+    names = [] if [name.lower() for name in capabilities] == ["none"] else capabilities
+    done = f"isn't told of {' '.join(names)} any more" if names else "is told of all capabilities"
+    _change(address, {"imap_masked_capabilities": names}, done, as_json)
+
+
+@app.command()
 def disable(address: Address, as_json: AsJson = False) -> None:
     """Nobody logs in to the account any more, and mail for it is refused (550)."""
     _change(address, {"disabled": True}, "disabled", as_json)

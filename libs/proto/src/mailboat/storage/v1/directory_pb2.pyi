@@ -71,14 +71,16 @@ class AuthenticateRequest(_message.Message):
     def __init__(self, login: _Optional[str] = ..., password: _Optional[str] = ..., protocol: _Optional[str] = ..., client: _Optional[str] = ...) -> None: ...
 
 class AuthenticateResponse(_message.Message):
-    __slots__ = ("status", "account_id", "login")
+    __slots__ = ("status", "account_id", "login", "imap_masked_capabilities")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
     LOGIN_FIELD_NUMBER: _ClassVar[int]
+    IMAP_MASKED_CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
     status: AuthStatus
     account_id: bytes
     login: str
-    def __init__(self, status: _Optional[_Union[AuthStatus, str]] = ..., account_id: _Optional[bytes] = ..., login: _Optional[str] = ...) -> None: ...
+    imap_masked_capabilities: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, status: _Optional[_Union[AuthStatus, str]] = ..., account_id: _Optional[bytes] = ..., login: _Optional[str] = ..., imap_masked_capabilities: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class OwnsRequest(_message.Message):
     __slots__ = ("account_id", "addresses")
