@@ -144,6 +144,6 @@ async def test_subscriptions_are_names_that_need_not_exist(world: World) -> None
 async def test_special_use_is_kept_and_given_once(world: World) -> None:
     with pytest.raises(Refused) as refused:
         await world.store.write.create(world.account, "Outbox", key=key(), special_use=SpecialUse.SENT)
-    assert refused.value.code is RefusedCode.LIMIT
+    assert refused.value.code is RefusedCode.SPECIAL_USE
     head = await world.store.write.create(world.account, "Starred", key=key(), special_use=SpecialUse.FLAGGED)
     assert head.special_use is SpecialUse.FLAGGED

@@ -50,6 +50,22 @@ SIMPLE = [
     (b"STARTTLS", t.StartTls(A)),
     (b"NAMESPACE", t.Namespace(A)),
     (b"IDLE", t.Idle(A)),
+    (b'GETMETADATA "" /shared/comment', t.GetMetadata(A, "", ("/shared/comment",))),
+    (
+        b"GETMETADATA inbox (/shared/comment /SHARED/Comment /private/comment)",
+        t.GetMetadata(A, "INBOX", ("/shared/comment", "/private/comment")),
+    ),
+    (
+        b"GETMETADATA (maxsize 1024 DEPTH Infinity) x ({15+}\r\n/shared/comment)",
+        t.GetMetadata(A, "x", ("/shared/comment",), t.Depth.INFINITY, 1024),
+    ),
+    (b"GETMETADATA x (DEPTH 1) (/private)", t.GetMetadata(A, "x", ("/private",), t.Depth.ONE)),
+    (b'GETMETADATA x ("/private/a b")', t.GetMetadata(A, "x", ("/private/a b",))),
+    (
+        b'SETMETADATA "" (/private/comment NIL /private/x ~{2+}\r\n\0y /private/vendor/v/z "")',
+        t.SetMetadata(A, "", {"/private/comment": None, "/private/x": b"\0y", "/private/vendor/v/z": b""}),
+    ),
+    (b'SETMETADATA x (/private/a "1" /Private/A "2")', t.SetMetadata(A, "x", {"/Private/A": b"2"})),
     (b'GETQUOTA "#user/alice"', t.GetQuota(A, b"#user/alice")),
     (b'GETQUOTA ""', t.GetQuota(A, b"")),
     (b"GETQUOTAROOT inbox", t.GetQuotaRoot(A, "INBOX")),

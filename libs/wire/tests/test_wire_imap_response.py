@@ -61,6 +61,12 @@ LINES = [
     (r.quota(b"#user/alice", []), b"* QUOTA #user/alice ()\r\n"),
     (r.quota_root("comp.mail.mime", []), b"* QUOTAROOT comp.mail.mime\r\n"),
     (r.quota_root("Entwürfe", [b"", b"a b"]), b'* QUOTAROOT Entw&APw-rfe "" "a b"\r\n'),
+    (
+        r.metadata("", [(b"/shared/comment", b"Shared comment"), (b"/private/x", None)]),
+        b'* METADATA "" (/shared/comment "Shared comment" /private/x NIL)\r\n',
+    ),
+    (r.metadata("a b", [(b"/private/a b", b"\0")]), b'* METADATA "a b" ("/private/a b" ~{1}\r\n\0)\r\n'),
+    (r.metadata("x", [(b"/private/a", b"\xc3\xa9")]), b"* METADATA x (/private/a {2}\r\n\xc3\xa9)\r\n"),
     (r.flags([b"\\Seen", b"x"]), b"* FLAGS (\\Seen x)\r\n"),
     (r.exists(3), b"* 3 EXISTS\r\n"),
     (r.recent(0), b"* 0 RECENT\r\n"),

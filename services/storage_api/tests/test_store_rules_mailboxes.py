@@ -387,7 +387,8 @@ async def test_store_rule_16_every_document_and_unique_key_has_its_account(db: D
     await store.write.move(account, inbox, [1, 2], "Sent", key=key())
     await store.write.claim_recent(account, inbox)
     await store.write.lease_maildrop(account, "pod", 60)
-    for name in (schema.MAILBOXES, schema.PAGES, schema.VANISHED, schema.BODIES, schema.RECENT):
+    await store.write.annotate(account, "INBOX", {"/private/comment": b"x"}, key=key())
+    for name in (schema.MAILBOXES, schema.PAGES, schema.VANISHED, schema.BODIES, schema.RECENT, schema.ANNOTATIONS):
         without = await db[name].count({"a": {"$exists": False}})
         assert (without, await db[name].count({"a": account}) > 0) == (0, True), name
     assert await db[schema.DEDUPE].count({"_id.a": account}) >= 3

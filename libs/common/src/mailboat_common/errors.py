@@ -31,6 +31,7 @@ class RefusedCode(enum.IntEnum):
     CONFLICT = 34  # the state the request depends on has changed, or the key was used for another request
     ALREADY_EXISTS = 35  # a domain, account, address or token of that name
     NOT_FOUND = 36  # a domain, account, token or trace of that name
+    SPECIAL_USE = 37  # no such special use, another mailbox has it, or this one can't have any
 
 
 class MailboatError(Exception):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from mailboat.storage.v1 import mailbox_read_pb2 as read
+from collections.abc import Mapping
 
-from .types import Quota
+from mailboat.storage.v1 import mailbox_read_pb2 as read
+from mailboat.storage.v1 import mailbox_write_pb2 as write
+
+from .types import AccountId, Quota
 
 
 def to_quota(quota: Quota) -> read.QuotaResponse:
@@ -20,3 +23,27 @@ def to_quota(quota: Quota) -> read.QuotaResponse:
 def from_quota(message: read.QuotaResponse) -> Quota:
     """Answer of Quota."""
     return Quota(message.bytes_used, message.bytes_limit, message.messages_used, message.messages_limit)
+
+
+def to_annotations(annotations: Mapping[str, bytes]) -> read.AnnotationsResponse:
+    """Answer of Annotations."""
+    pairs = [read.AnnotationsResponse.Annotation(entry=entry, value=value) for entry, value in annotations.items()]
+    return read.AnnotationsResponse(annotations=pairs)
+
+
+def from_annotations(message: read.AnnotationsResponse) -> dict[str, bytes]:
+    """Answer of Annotations."""
+    return {one.entry: one.value for one in message.annotations}
+
+
+def to_annotate(
+    account_id: AccountId, name: str, values: Mapping[str, bytes | None], key: bytes
+) -> write.AnnotateRequest:
+    """Question of Annotate."""
+    changes = [write.AnnotateRequest.Change(entry=entry, value=value) for entry, value in values.items()]
+    return write.AnnotateRequest(account_id=account_id, name=name, changes=changes, key=key)
+
+
+def from_annotate(message: write.AnnotateRequest) -> dict[str, bytes | None]:
+    """The changes in a question of Annotate."""
+    return {one.entry: one.value if one.HasField("value") else None for one in message.changes}

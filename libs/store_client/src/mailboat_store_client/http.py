@@ -8,7 +8,7 @@ life.on_close(store.close)
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -143,6 +143,10 @@ class HttpMailboxRead:
         answer = await self._call("Poll", codec.to_poll(wanted))
         return _decoded(lambda: codec.from_moved(read.PollResponse.FromString(answer)))
 
+    async def annotations(self, account_id: AccountId, name: str) -> dict[str, bytes]:
+        answer = await self._call("Annotations", read.AnnotationsRequest(account_id=account_id, name=name))
+        return _decoded(lambda: codec_account.from_annotations(read.AnnotationsResponse.FromString(answer)))
+
     async def quota(self, account_id: AccountId) -> Quota:
         answer = await self._call("Quota", read.QuotaRequest(account_id=account_id))
         return _decoded(lambda: codec_account.from_quota(read.QuotaResponse.FromString(answer)))
@@ -197,6 +201,12 @@ class HttpMailboxWrite:
     async def subscribe(self, account_id: AccountId, name: str, subscribed: bool, *, key: bytes) -> None:
         request = write.SubscribeRequest(account_id=account_id, name=name, subscribed=subscribed, key=key)
         await self._call("Subscribe", account_id, request)
+
+    async def annotate(
+        self, account_id: AccountId, name: str, values: Mapping[str, bytes | None], *, key: bytes
+    ) -> None:
+        request = codec_account.to_annotate(account_id, name, values, key)
+        await self._call("Annotate", account_id, request)
 
     async def append(
         self, account_id: AccountId, name: str, messages: Sequence[AppendMessage], *, key: bytes

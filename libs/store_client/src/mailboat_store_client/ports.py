@@ -12,7 +12,7 @@ second effect and returns the first result.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 from .types import (
@@ -83,6 +83,12 @@ class MailboxRead(Protocol):
         a deleted mailbox.
         """
 
+    async def annotations(self, account_id: AccountId, name: str) -> dict[str, bytes]:
+        """All annotations of a mailbox, or with name "" the account's own; entry names in no order.
+
+        The special use is among them (`annotations.SPECIAL_USE`). Refused NO_MAILBOX, NO_ACCOUNT.
+        """
+
     async def quota(self, account_id: AccountId) -> Quota:
         """What the account uses and may use. Refused NO_ACCOUNT."""
 
@@ -121,6 +127,15 @@ class MailboxWrite(Protocol):
 
     async def subscribe(self, account_id: AccountId, name: str, subscribed: bool, *, key: bytes) -> None:
         """Add or remove a name of the subscription list; it need not exist."""
+
+    async def annotate(
+        self, account_id: AccountId, name: str, values: Mapping[str, bytes | None], *, key: bytes
+    ) -> None:
+        """Set annotations of a mailbox (name "": of the account), or remove those whose value is None; all or none.
+
+        Refused NO_MAILBOX, TOO_BIG (a value), LIMIT (too many), INVALID (an entry's name), SPECIAL_USE. What RENAME and
+        DELETE do to annotations: RFC 5464 4.1.
+        """
 
     async def append(
         self, account_id: AccountId, name: str, messages: Sequence[AppendMessage], *, key: bytes

@@ -57,6 +57,7 @@ _COMMANDS: dict[bytes, tuple[bytes, ...]] = {
     b"WITHIN": (b"SEARCH",),
     b"SAVEDATE": (b"FETCH", b"SEARCH"),
     b"STATUS=SIZE": (b"STATUS",),
+    b"METADATA": (b"GETMETADATA", b"SETMETADATA"),
     b"QUOTA": (b"GETQUOTA", b"GETQUOTAROOT"),
     b"QUOTA=RES-STORAGE": (b"GETQUOTA", b"GETQUOTAROOT", b"STATUS"),
     b"QUOTA=RES-MESSAGE": (b"GETQUOTA", b"GETQUOTAROOT", b"STATUS"),

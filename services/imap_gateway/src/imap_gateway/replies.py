@@ -68,6 +68,7 @@ _CODES: dict[RefusedCode, tuple[bytes, bytes]] = {
     RefusedCode.NO_ACCOUNT: (b"CONTACTADMIN", b"Account is gone"),
     RefusedCode.STORAGE_FULL: (b"UNAVAILABLE", b"Storage is full, try again later"),
     RefusedCode.INVALID: (b"CLIENTBUG", b"Not possible"),
+    RefusedCode.SPECIAL_USE: (b"USEATTR", b"Not a special use that this mailbox can have"),
     RefusedCode.NOT_PERMITTED: (b"NOPERM", b"Not permitted"),
     RefusedCode.CONFLICT: (b"INUSE", b"Changed meanwhile, try again"),
 }

@@ -9,6 +9,7 @@ import mailboat_mime as mime
 from mailboat_common.errors import Refused, RefusedCode
 
 from .. import names
+from ..annotations import SPECIAL_USE
 from ..columns import ranges
 from ..types import (
     AccountId,
@@ -67,6 +68,14 @@ class MemoryMailboxRead:
             if modseq == -1 or modseq > known:
                 out.append((mailbox_id, modseq))
         return out
+
+    async def annotations(self, account_id: AccountId, name: str) -> dict[str, bytes]:
+        account = self._state.account(account_id)
+        if not name:
+            return dict(account.annotations)
+        mailbox = self._state.by_name(account, name)
+        use = {} if mailbox.special_use is None else {SPECIAL_USE: mailbox.special_use.value.encode()}
+        return mailbox.annotations | use
 
     async def quota(self, account_id: AccountId) -> Quota:
         return self._state.account(account_id).quota()

@@ -11,6 +11,7 @@ from mailboat_common.errors import Refused, RefusedCode
 from mailboat_common.ids import uuid7
 
 from .. import names
+from ..annotations import MAX_ACCOUNT_OCTETS, octets
 from ..types import (
     DELETED,
     MAX_FLAG_WORDS,
@@ -61,6 +62,7 @@ class Mailbox:
     first_recent: int = 1
     rows: dict[int, Row] = field(default_factory=dict)
     vanished: list[tuple[int, int]] = field(default_factory=list)  # (modseq, uid)
+    annotations: dict[str, bytes] = field(default_factory=dict)
 
     def table(self) -> FlagTable:
         return FlagTable(tuple(self.keywords), len(self.keywords))
@@ -97,6 +99,7 @@ class Account:
     quota_messages: int = 0
     usage: int = 0
     disabled: bool = False
+    annotations: dict[str, bytes] = field(default_factory=dict)
     imap_masked_capabilities: list[str] = field(default_factory=list)
     tree_version: int = 1
     last_uid_validity: int = 0
@@ -247,6 +250,12 @@ class State:
         event = MailboxChanged(account.account_id, mailbox.mailbox_id, mailbox.modseq, self.clock(), deleted)
         for listener in list(self._listeners):
             listener(event)
+
+    def check_annotations(self, account: Account, more: int) -> None:
+        """Refused LIMIT if `more` octets of annotations don't fit into the account."""
+        owners = [account.annotations, *(mailbox.annotations for mailbox in account.mailboxes.values())]
+        if more > 0 and sum(map(octets, owners)) + more > MAX_ACCOUNT_OCTETS:
+            raise Refused(RefusedCode.LIMIT, "Too many annotations")
 
     def check_quota(self, account: Account, size: int, messages: int) -> None:
         if not account.quota().admits(size, messages):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from mailboat_common.errors import Refused, RefusedCode
 from mailboat_common.ids import uuid7
 
 from .. import names
+from ..annotations import changed, octets, split_use, use_of
 from ..types import (
     DELETED,
     AccountId,
@@ -44,7 +45,7 @@ class MemoryMailboxWrite:
         if name in existing:
             raise Refused(RefusedCode.MAILBOX_EXISTS, "Mailbox already exists")
         if special_use is not None and any(m.special_use is special_use for m in account.mailboxes.values()):
-            raise Refused(RefusedCode.LIMIT, "Another mailbox has this special use")
+            raise Refused(RefusedCode.SPECIAL_USE, "Another mailbox has this special use")
         for parent in names.parents(name):
             if parent not in existing:
                 self._state.add_mailbox(account, parent)
@@ -67,7 +68,9 @@ class MemoryMailboxWrite:
             if parent not in existing:
                 self._state.add_mailbox(account, parent)
         if mailbox.name == "INBOX":
+            self._state.check_annotations(account, octets(mailbox.annotations))
             target = self._state.add_mailbox(account, new_name)
+            target.annotations = dict(mailbox.annotations)
             self._transfer(account, mailbox, target, list(mailbox.rows), move=True)
         else:
             old = mailbox.name
@@ -97,6 +100,27 @@ class MemoryMailboxWrite:
         name = names.canonical(name)
         (account.subscribed.add if subscribed else account.subscribed.discard)(name)
         account.tree_version += 1
+
+    async def annotate(
+        self, account_id: AccountId, name: str, values: Mapping[str, bytes | None], *, key: bytes
+    ) -> None:
+        account = self._state.account(account_id)
+        if key in account.done:
+            return
+        mailbox = self._state.by_name(account, name) if name else None
+        owner = account if mailbox is None else mailbox
+        rest, uses = split_use(values)
+        new = changed(owner.annotations, rest)
+        self._state.check_annotations(account, octets(new) - octets(owner.annotations))
+        for value in uses:
+            use = use_of(value)
+            others = [m for m in account.mailboxes.values() if m is not mailbox and m.special_use is use]
+            if mailbox is None or mailbox.name == "INBOX" or (use is not None and others):
+                raise Refused(RefusedCode.SPECIAL_USE, "This mailbox can't have this special use")
+            mailbox.special_use = use
+            account.tree_version += 1
+        owner.annotations = new
+        account.done[key] = True
 
     async def append(
         self, account_id: AccountId, name: str, messages: Sequence[AppendMessage], *, key: bytes

@@ -28,6 +28,7 @@ from mailboat_wire.imap.parse_message import (
     parse_uid_move,
     parse_uid_store,
 )
+from mailboat_wire.imap.parse_metadata import parse_get_metadata, parse_set_metadata
 from mailboat_wire.imap.parse_search import parse_search, parse_uid_search
 
 MAX_ID_PAIRS = 30  # RFC 2971 3.3
@@ -406,6 +407,8 @@ _COMMANDS: dict[bytes, _Parse] = {
     b"STATUS": _parse_status,
     b"APPEND": _parse_append_without_message,
     b"IDLE": _bare(t.Idle),
+    b"GETMETADATA": parse_get_metadata,
+    b"SETMETADATA": parse_set_metadata,
     b"GETQUOTA": _parse_get_quota,
     b"GETQUOTAROOT": _on_mailbox(t.GetQuotaRoot),
     b"CHECK": _bare(t.Check),

@@ -1,7 +1,8 @@
 """What an IMAP server says: whole lines with CRLF, or pieces to join into one.
 
 RFC 9051 sections 7 and 9, RFC 3501; codes of RFC 5530, RFC 4315 (UIDPLUS), RFC 7162 (CONDSTORE, QRESYNC), RFC 4731
-(ESEARCH), RFC 6154, RFC 5258, RFC 9208 (QUOTA).
+(ESEARCH), RFC 6154, RFC 5258, RFC 9208
+(QUOTA), RFC 5464 (METADATA).
 
 Rules: every function returns bytes that are legal where its name says; text from users goes through `string`,
 `astring`, `mailbox` or `public_text`, so none of it can end a line. Functions on whole mailboxes cost well under a
@@ -210,6 +211,15 @@ def quota(root: bytes, resources: Iterable[tuple[bytes, int, int]]) -> bytes:
 def quota_root(name: str, roots: Iterable[bytes], *, utf8: bool = False) -> bytes:
     """QUOTAROOT (RFC 9208 4.2.2)."""
     return b"* QUOTAROOT %b\r\n" % b" ".join([mailbox(name, utf8=utf8), *map(astring, roots)])
+
+
+def metadata(name: str, entries: Iterable[tuple[bytes, bytes | None]], *, utf8: bool = False) -> bytes:
+    """METADATA with values (RFC 5464 4.4.1), not empty; a value with NUL goes as literal8. Name "" is the server."""
+    pairs = []
+    for entry, value in entries:
+        shown = literal8(value) if value is not None and b"\0" in value else nstring(value)
+        pairs.append(b"%b %b" % (astring(entry), shown))
+    return b"* METADATA %b (%b)\r\n" % (mailbox(name, utf8=utf8), b" ".join(pairs))
 
 
 def flags(names_: Iterable[bytes]) -> bytes:

@@ -40,7 +40,11 @@ async def _core(db: Database) -> None:
     await create_collections(db, schema.INDEXES)
 
 
-MIGRATIONS: list[tuple[str, Step]] = [("0001-core", _core)]
+async def _annotations(db: Database) -> None:
+    await create_collections(db, {schema.ANNOTATIONS: schema.INDEXES[schema.ANNOTATIONS]})
+
+
+MIGRATIONS: list[tuple[str, Step]] = [("0001-core", _core), ("0002-annotations", _annotations)]
 
 
 async def migrate(db: Database, more: list[tuple[str, Step]] | None = None) -> None:

@@ -21,7 +21,9 @@ accepted    _id trace id, at (ms), next_attempt (ms), envelope, pending [{addres
 accepted_parts   _id {t: trace id, i: number}, data, at (ms)
 accounts    _id account id, usage {bytes, messages}, quota_bytes (0: none), quota_messages (0 or absent: none),
             tree_version, last_uid_validity, seq, mailbox_count, inbox (mailbox id), other_subscriptions [names without
-            a mailbox], disabled, deleted_at, removals_at; the directory adds its own fields
+            a mailbox], disabled, deleted_at, removals_at, annotation_bytes (absent: 0); the directory adds
+            its own fields
+annotations _id mailbox id or account id, a, entries [{n name, v value}]; counted in the account's annotation_bytes
 recent      _id mailbox id, a, first
 leases      _id account id, token, holder, expires (date)
 migrations  _id name, at
@@ -32,6 +34,7 @@ from __future__ import annotations
 from .driver import IndexModel
 
 ACCOUNTS = "accounts"
+ANNOTATIONS = "annotations"
 ACCEPTED = "accepted"
 ACCEPTED_PARTS = "accepted_parts"
 BLOBS = "blobs"
@@ -86,6 +89,7 @@ INDEXES: dict[str, list[IndexModel]] = {
         IndexModel([("deleted_at", 1)], name="deleted", partialFilterExpression={"deleted_at": {"$exists": True}}),
         IndexModel([("removals_at", 1)], name="removals", partialFilterExpression={"removals_at": {"$exists": True}}),
     ],
+    ANNOTATIONS: [IndexModel([("a", 1)], name="account")],
     RECENT: [IndexModel([("a", 1)], name="account")],
     LEASES: [],
 }

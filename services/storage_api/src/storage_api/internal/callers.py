@@ -49,7 +49,14 @@ ALLOWED: dict[str, frozenset[str]] = {
             "DeliveryService/Confirm",
         }
     ),
-    "imap_gateway": _READ | _WRITE | {"DirectoryService/Authenticate", "MailboxReadService/Quota"},
+    "imap_gateway": _READ
+    | _WRITE
+    | {
+        "DirectoryService/Authenticate",
+        "MailboxReadService/Quota",
+        "MailboxReadService/Annotations",
+        "MailboxWriteService/Annotate",
+    },
     "pop3_gateway": (_READ - {"MailboxReadService/Tree"})
     | _MAILDROP
     | {"DirectoryService/Authenticate", "MailboxWriteService/StoreFlags", "MailboxWriteService/Expunge"},

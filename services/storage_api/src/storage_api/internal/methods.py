@@ -28,6 +28,7 @@ MAX_BODY_INFOS = 1000
 MAX_CONTENTS = 1000
 MAX_CONTENTS_BYTES = 16 << 20
 MAX_ADDRESSES = 1000
+MAX_ANNOTATIONS = 1000
 MAX_POLL = 20_000
 MAX_CONFIRMED = 1000
 KEY_BYTES = 16
@@ -126,6 +127,20 @@ async def _poll(store: Store, body: bytes) -> Sequence[bytes]:
     wanted = _given(codec.from_poll, _given(read.PollRequest.FromString, body))
     _at_most(len(wanted), MAX_POLL, "mailboxes")
     return (codec.to_moved(await store.read.poll(wanted)).SerializeToString(),)
+
+
+async def _annotations(store: Store, body: bytes) -> Sequence[bytes]:
+    request = _given(read.AnnotationsRequest.FromString, body)
+    annotations = await store.read.annotations(_account(request.account_id), request.name)
+    return (codec_account.to_annotations(annotations).SerializeToString(),)
+
+
+async def _annotate(store: Store, body: bytes) -> Sequence[bytes]:
+    request = _given(write.AnnotateRequest.FromString, body)
+    _at_most(len(request.changes), MAX_ANNOTATIONS, "annotations")
+    changes = codec_account.from_annotate(request)
+    await store.write.annotate(_account(request.account_id), request.name, changes, key=_key(request.key))
+    return ()
 
 
 async def _quota(store: Store, body: bytes) -> Sequence[bytes]:
@@ -309,6 +324,7 @@ METHODS: dict[str, Method] = {
     "MailboxReadService/Changes": _changes,
     "MailboxReadService/Vanished": _vanished,
     "MailboxReadService/Poll": _poll,
+    "MailboxReadService/Annotations": _annotations,
     "MailboxReadService/Quota": _quota,
     "MailboxReadService/BodyInfos": _body_infos,
     "MailboxReadService/Contents": _contents,
@@ -321,6 +337,7 @@ METHODS: dict[str, Method] = {
     "MailboxWriteService/Expunge": _expunge,
     "MailboxWriteService/Copy": _copy,
     "MailboxWriteService/Move": _move,
+    "MailboxWriteService/Annotate": _annotate,
     "MailboxWriteService/ClaimRecent": _claim_recent,
     "MailboxWriteService/LeaseMaildrop": _lease_maildrop,
     "MailboxWriteService/RenewMaildrop": _renew_maildrop,

@@ -27,6 +27,7 @@ STATUSES = {
     RefusedCode.ALREADY_EXISTS: 409,
     RefusedCode.MAILBOX_EXISTS: 409,
     RefusedCode.CONFLICT: 409,
+    RefusedCode.SPECIAL_USE: 409,
     RefusedCode.IN_USE: 409,
     RefusedCode.NOT_PERMITTED: 403,
     RefusedCode.TOO_BIG: 413,

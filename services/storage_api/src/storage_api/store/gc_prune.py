@@ -59,6 +59,7 @@ async def _delete_mailbox(db: Database, mailbox: Document, room: int, now: int) 
         return GcReport(pages_deleted=deleted, more=True)
     await db[schema.VANISHED].delete_many({"a": account_id, "m": mailbox_id})
     await db[schema.RECENT].delete_one({"_id": mailbox_id})
+    await db[schema.ANNOTATIONS].delete_one({"_id": mailbox_id})  # of an account's deletion, or an older release's
     # Noted before the mailbox goes, lest a death in between forgets its bodies; due after, since its tail still counts.
     await note(db, account_id, now, now + HOUR)
     gone = await db[schema.MAILBOXES].delete_one({"_id": mailbox_id, "deleted_at": {"$exists": True}})
@@ -80,5 +81,6 @@ async def delete_accounts(db: Database, retention: Retention, limits: Limits, no
         if mailboxes or await db[schema.BODIES].count({"a": account_id}, limit=1):
             continue
         await db[schema.LEASES].delete_one({"_id": account_id})
+        await db[schema.ANNOTATIONS].delete_one({"_id": account_id})
         emptied += await db[schema.ACCOUNTS].delete_one({"_id": account_id, "deleted_at": account["deleted_at"]})
     return GcReport(accounts_emptied=emptied)

@@ -16,6 +16,8 @@ from mailboat_store_client.types import AccountId, MailboxHead, MailboxId, Speci
 from ..db.driver import Document
 from . import edit
 from .accounts import mailbox_document
+from .annotations import read as read_annotations
+from .annotations import write as write_annotations
 from .mutation import Mutation
 from .state import AccountState, MailboxState
 from .transfer import transfer
@@ -58,7 +60,7 @@ class Create(Mutation[MailboxHead]):
             raise Refused(RefusedCode.MAILBOX_EXISTS, "Mailbox already exists")
         use = self._special_use
         if use is not None and any(entry.special_use == use.value for entry in tree.values()):
-            raise Refused(RefusedCode.LIMIT, "Another mailbox has this special use")
+            raise Refused(RefusedCode.SPECIAL_USE, "Another mailbox has this special use")
         make_parents(ws, account, self._name)
         return head_of(make(ws, account, self._name, use), 1)
 
@@ -111,6 +113,7 @@ class Rename(TreeMutation):
         inbox = ws.mailbox(self.account_id, account.inbox)
         make_parents(ws, account, self._new_name)
         target = make(ws, account, self._new_name, None)
+        write_annotations(ws, account, target.mailbox_id, read_annotations(ws, inbox.mailbox_id))
         transfer(ws, account, inbox, target, None, move=True)
 
 
@@ -140,6 +143,7 @@ class Delete(TreeMutation):
         mailbox.compact_at = None
         if mailbox.subscribed:
             add_subscription(ws, account, self._name)
+        write_annotations(ws, account, mailbox.mailbox_id, {})
         edit.charge(ws, account, -mailbox.size, -mailbox.messages)
         account.removals_at = ws.now
         account.mailbox_count -= 1

@@ -13,6 +13,7 @@ from itertools import pairwise
 
 from mailboat_common.errors import Internal, Refused, RefusedCode
 from mailboat_store_client import names
+from mailboat_store_client.annotations import SPECIAL_USE
 from mailboat_store_client.columns import U32, ranges, unpack
 from mailboat_store_client.types import (
     DEAD,
@@ -34,6 +35,7 @@ from mailboat_store_client.types import (
 from ..db import schema
 from ..db.driver import Database, Document, Session
 from . import rows as columns_of
+from .annotations import entries_of
 from .bodies import Bodies
 from .failures import guarded, guarded_stream
 from .pages import IMMUTABLE, MUTABLE, living, page_id, page_id_range, split_page_id, unpack_page, unpack_tail
@@ -169,6 +171,24 @@ class MongoMailboxRead:
             if modseq == -1 or modseq > known:
                 out.append((mailbox_id, modseq))
         return out
+
+    @guarded
+    async def annotations(self, account_id: AccountId, name: str) -> dict[str, bytes]:
+        """All annotations of a mailbox, its special use among them; of the account itself with name ""."""
+        async with self._db.snapshot() as session:
+            await self._account(account_id, session)
+            owner: bytes = account_id
+            use: dict[str, bytes] = {}
+            if name:
+                query = {"a": account_id, "name": names.canonical(name)}
+                mailbox = await self._db[schema.MAILBOXES].find_one(query, {"special_use": 1}, session=session)
+                if mailbox is None:
+                    raise Refused(RefusedCode.NO_MAILBOX, "Mailbox doesn't exist")
+                owner = mailbox["_id"]
+                if mailbox.get("special_use"):
+                    use = {SPECIAL_USE: mailbox["special_use"].encode("ascii")}
+            document = await self._db[schema.ANNOTATIONS].find_one({"_id": owner}, session=session)
+        return entries_of(document) | use
 
     @guarded
     async def quota(self, account_id: AccountId) -> Quota:

@@ -44,6 +44,7 @@ class AccountState:
 
     __slots__ = (
         "account_id",
+        "annotation_bytes",
         "bytes_used",
         "deleted",
         "disabled",
@@ -77,6 +78,7 @@ class AccountState:
         self.disabled: bool = bool(document["disabled"])
         self.deleted: bool = document.get("deleted_at") is not None
         self.removals_at: int | None = document.get("removals_at")
+        self.annotation_bytes: int = document.get("annotation_bytes", 0)
 
     def quota(self) -> Quota:
         """Usage as this transaction has it by now, and the limits."""
@@ -92,6 +94,7 @@ class AccountState:
             self.mailbox_count,
             list(self.other_subscriptions),
             self.removals_at,
+            self.annotation_bytes,
         )
 
     def restore(self, saved: tuple[Any, ...]) -> None:
@@ -104,6 +107,7 @@ class AccountState:
             self.mailbox_count,
             self.other_subscriptions,
             self.removals_at,
+            self.annotation_bytes,
         ) = saved
 
     def update(self) -> Document:
@@ -114,6 +118,7 @@ class AccountState:
             "mailbox_count": self.mailbox_count,
             "other_subscriptions": self.other_subscriptions,
             "removals_at": self.removals_at,
+            "annotation_bytes": self.annotation_bytes or None,
         }
         update = _difference(self.stored, now)
         usage = {"bytes": self.bytes_used, "messages": self.messages}
@@ -199,6 +204,7 @@ class MailboxState:
         return (
             self.name,
             self.old_name,
+            self.special_use,
             self.uid_next,
             self.highest_modseq,
             self.messages,
@@ -220,6 +226,7 @@ class MailboxState:
         (
             self.name,
             self.old_name,
+            self.special_use,
             self.uid_next,
             self.highest_modseq,
             self.messages,
@@ -241,6 +248,7 @@ class MailboxState:
         now: Document = {
             "name": self.name,
             "old_name": self.old_name,
+            "special_use": self.special_use,
             "uid_next": self.uid_next,
             "highest_modseq": self.highest_modseq,
             "messages": self.messages,

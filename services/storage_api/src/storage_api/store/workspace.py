@@ -18,6 +18,7 @@ from mailboat_common.errors import Internal, Refused, RefusedCode
 from mailboat_store_client import names
 from mailboat_store_client.types import DEAD, AccountId, Columns, MailboxId
 
+from ..db import schema
 from ..db.driver import Document, WriteOperation
 from . import rows as columns_of
 from .hooks import TraceEvent
@@ -226,6 +227,7 @@ class Workspace:
         assert name is not None
         self.mailboxes[mailbox.mailbox_id] = mailbox
         self.on_rollback(lambda: self.mailboxes.pop(mailbox.mailbox_id, None))
+        self.documents[schema.ANNOTATIONS, mailbox.mailbox_id] = None  # of a new mailbox there are none to read
         mailbox.name = None
         self.set_name(mailbox, names.canonical(name))
 

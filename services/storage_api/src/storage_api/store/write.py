@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from mailboat_common import crash
@@ -34,6 +34,7 @@ from ..db import schema
 from ..db.driver import Database
 from . import maildrop, recent
 from . import rows as columns_of
+from .annotations import Annotate
 from .bodies import Bodies
 from .committer import Committer
 from .edit import sorted_uids
@@ -75,6 +76,13 @@ class MongoMailboxWrite:
     async def subscribe(self, account_id: AccountId, name: str, subscribed: bool, *, key: bytes) -> None:
         """Add or remove a name of the subscription list."""
         await self._committer.submit(Subscribe(account_id, key, name, subscribed))
+
+    @guarded
+    async def annotate(
+        self, account_id: AccountId, name: str, values: Mapping[str, bytes | None], *, key: bytes
+    ) -> None:
+        """Set or remove annotations, all or none."""
+        await self._committer.submit(Annotate(account_id, key, name, values))
 
     @guarded
     async def append(

@@ -33,6 +33,7 @@ class ErrorCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_CODE_CONFLICT: _ClassVar[ErrorCode]
     ERROR_CODE_ALREADY_EXISTS: _ClassVar[ErrorCode]
     ERROR_CODE_NOT_FOUND: _ClassVar[ErrorCode]
+    ERROR_CODE_SPECIAL_USE: _ClassVar[ErrorCode]
 ERROR_CODE_UNSPECIFIED: ErrorCode
 ERROR_CODE_INTERNAL: ErrorCode
 ERROR_CODE_UNAVAILABLE: ErrorCode
@@ -57,6 +58,7 @@ ERROR_CODE_NOT_PERMITTED: ErrorCode
 ERROR_CODE_CONFLICT: ErrorCode
 ERROR_CODE_ALREADY_EXISTS: ErrorCode
 ERROR_CODE_NOT_FOUND: ErrorCode
+ERROR_CODE_SPECIAL_USE: ErrorCode
 
 class ErrorDetail(_message.Message):
     __slots__ = ("code", "public_text", "private_text")

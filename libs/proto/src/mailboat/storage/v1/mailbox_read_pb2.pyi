@@ -117,6 +117,27 @@ class QuotaResponse(_message.Message):
     messages_limit: int
     def __init__(self, bytes_used: _Optional[int] = ..., bytes_limit: _Optional[int] = ..., messages_used: _Optional[int] = ..., messages_limit: _Optional[int] = ...) -> None: ...
 
+class AnnotationsRequest(_message.Message):
+    __slots__ = ("account_id", "name")
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    account_id: bytes
+    name: str
+    def __init__(self, account_id: _Optional[bytes] = ..., name: _Optional[str] = ...) -> None: ...
+
+class AnnotationsResponse(_message.Message):
+    __slots__ = ("annotations",)
+    class Annotation(_message.Message):
+        __slots__ = ("entry", "value")
+        ENTRY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        entry: str
+        value: bytes
+        def __init__(self, entry: _Optional[str] = ..., value: _Optional[bytes] = ...) -> None: ...
+    ANNOTATIONS_FIELD_NUMBER: _ClassVar[int]
+    annotations: _containers.RepeatedCompositeFieldContainer[AnnotationsResponse.Annotation]
+    def __init__(self, annotations: _Optional[_Iterable[_Union[AnnotationsResponse.Annotation, _Mapping]]] = ...) -> None: ...
+
 class BodyInfosRequest(_message.Message):
     __slots__ = ("account_id", "body_ids", "fields")
     ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]

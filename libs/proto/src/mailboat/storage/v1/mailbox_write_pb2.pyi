@@ -216,6 +216,29 @@ class MoveResponse(_message.Message):
     source: _common_pb2.Delta
     def __init__(self, uid_validity: _Optional[int] = ..., source_uids: _Optional[bytes] = ..., target_uids: _Optional[bytes] = ..., target: _Optional[_Union[_common_pb2.Delta, _Mapping]] = ..., source: _Optional[_Union[_common_pb2.Delta, _Mapping]] = ...) -> None: ...
 
+class AnnotateRequest(_message.Message):
+    __slots__ = ("account_id", "name", "changes", "key")
+    class Change(_message.Message):
+        __slots__ = ("entry", "value")
+        ENTRY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        entry: str
+        value: bytes
+        def __init__(self, entry: _Optional[str] = ..., value: _Optional[bytes] = ...) -> None: ...
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    account_id: bytes
+    name: str
+    changes: _containers.RepeatedCompositeFieldContainer[AnnotateRequest.Change]
+    key: bytes
+    def __init__(self, account_id: _Optional[bytes] = ..., name: _Optional[str] = ..., changes: _Optional[_Iterable[_Union[AnnotateRequest.Change, _Mapping]]] = ..., key: _Optional[bytes] = ...) -> None: ...
+
+class AnnotateResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class ClaimRecentRequest(_message.Message):
     __slots__ = ("account_id", "mailbox_id")
     ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
