@@ -13,7 +13,7 @@ from mailboat.storage.v1 import directory_pb2 as directory
 from mailboat.storage.v1 import mailbox_read_pb2 as read
 from mailboat.storage.v1 import mailbox_write_pb2 as write
 from mailboat_common.errors import Internal, Refused, RefusedCode, Unavailable
-from mailboat_store_client import codec, columns, events, framing
+from mailboat_store_client import codec, codec_account, columns, events, framing
 from mailboat_store_client.types import (
     AccountId,
     AppendMessage,
@@ -37,6 +37,7 @@ from mailboat_store_client.types import (
     MailboxHead,
     MailboxId,
     MailboxTree,
+    Quota,
     RecipientResult,
     RecipientStatus,
     Resolution,
@@ -197,7 +198,17 @@ def test_directory_values() -> None:
         result = AuthResult(
             status, AccountId(b"2" * 16) if status is AuthStatus.OK else None, "a@x.test", ("IDLE", "MOVE")
         )
-        assert codec.from_auth_result(wire(codec.to_auth_result(result))) == result
+        assert codec_account.from_auth_result(wire(codec_account.to_auth_result(result))) == result
+
+
+def test_values_of_an_account() -> None:
+    quota = Quota(1, 2**50, 3, 0)
+    assert codec_account.from_quota(wire(codec_account.to_quota(quota))) == quota
+    annotations = {"/private/comment": b"\0\xff", "/shared/comment": b""}
+    assert codec_account.from_annotations(wire(codec_account.to_annotations(annotations))) == annotations
+    changes = {"/private/comment": None, "/shared/comment": b"", "/private/x": b"y"}
+    asked = wire(codec_account.to_annotate(AccountId(bytes(16)), "INBOX", changes, b"k" * 16))
+    assert codec_account.from_annotate(asked) == changes
 
 
 def test_delivery_values() -> None:
@@ -262,7 +273,7 @@ def test_failures_keep_their_class_and_hide_their_cause() -> None:
         lambda: codec.from_poll(read.PollRequest(account_ids=b"x")),
         lambda: codec.from_body_infos(read.BodyInfosResponse(found=b"\1"), []),
         lambda: codec.from_flag_mode(write.FLAG_MODE_UNSPECIFIED),
-        lambda: codec.from_auth_result(directory.AuthenticateResponse()),
+        lambda: codec_account.from_auth_result(directory.AuthenticateResponse()),
         lambda: codec.from_deliver_result(delivery.DeliverResponse(recipients=[delivery.DeliverResponse.Result()])),
         lambda: codec.from_contents(b"\xff\xff\xff\xff"),
         lambda: framing.unframe(b"\1"),

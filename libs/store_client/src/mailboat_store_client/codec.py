@@ -35,8 +35,6 @@ from .types import (
     AccountId,
     AppendMessage,
     AppendResult,
-    AuthResult,
-    AuthStatus,
     BodyField,
     BodyId,
     BodyInfo,
@@ -66,7 +64,8 @@ E = TypeVar("E")
 N = TypeVar("N", bound=int)
 
 
-def _reverse(table: dict[E, N]) -> dict[int, E]:
+def reverse(table: dict[E, N]) -> dict[int, E]:
+    """A table of enum numbers, to read them."""
     return {int(number): value for value, number in table.items()}
 
 
@@ -82,12 +81,6 @@ RECIPIENT_STATUSES = {
     RecipientStatus.OVER_QUOTA: directory.RECIPIENT_STATUS_OVER_QUOTA,
     RecipientStatus.NOT_LOCAL: directory.RECIPIENT_STATUS_NOT_LOCAL,
 }
-AUTH_STATUSES = {
-    AuthStatus.OK: directory.AUTH_STATUS_OK,
-    AuthStatus.BAD_CREDENTIALS: directory.AUTH_STATUS_BAD_CREDENTIALS,
-    AuthStatus.DISABLED: directory.AUTH_STATUS_DISABLED,
-    AuthStatus.THROTTLED: directory.AUTH_STATUS_THROTTLED,
-}
 DELIVERY_STATUSES = {
     DeliveryStatus.FILED: delivery.DELIVERY_STATUS_FILED,
     DeliveryStatus.ACCEPTED: delivery.DELIVERY_STATUS_ACCEPTED,
@@ -96,10 +89,9 @@ DELIVERY_STATUSES = {
     DeliveryStatus.GONE: delivery.DELIVERY_STATUS_GONE,
     DeliveryStatus.UNAVAILABLE: delivery.DELIVERY_STATUS_UNAVAILABLE,
 }
-_FLAG_MODES_BACK = _reverse(FLAG_MODES)
-_RECIPIENT_STATUSES_BACK = _reverse(RECIPIENT_STATUSES)
-_AUTH_STATUSES_BACK = _reverse(AUTH_STATUSES)
-_DELIVERY_STATUSES_BACK = _reverse(DELIVERY_STATUSES)
+_FLAG_MODES_BACK = reverse(FLAG_MODES)
+_RECIPIENT_STATUSES_BACK = reverse(RECIPIENT_STATUSES)
+_DELIVERY_STATUSES_BACK = reverse(DELIVERY_STATUSES)
 
 
 # Errors
@@ -428,7 +420,7 @@ def from_append_result(message: write.AppendResponse) -> AppendResult:
 
 def from_flag_mode(number: int) -> FlagMode:
     """How StoreFlags changes flags."""
-    return _enum(_FLAG_MODES_BACK, number)
+    return known(_FLAG_MODES_BACK, number)
 
 
 def to_store_result(result: StoreResult) -> write.StoreFlagsResponse:
@@ -507,29 +499,12 @@ def from_resolutions(message: directory.ResolveResponse) -> list[Resolution]:
     return [
         Resolution(
             one.address,
-            _enum(_RECIPIENT_STATUSES_BACK, one.status),
+            known(_RECIPIENT_STATUSES_BACK, one.status),
             AccountId(one.account_id) if one.account_id else None,
             one.mailbox or None,
         )
         for one in message.resolutions
     ]
-
-
-def to_auth_result(result: AuthResult) -> directory.AuthenticateResponse:
-    """Answer of Authenticate."""
-    return directory.AuthenticateResponse(
-        status=AUTH_STATUSES[result.status],
-        account_id=result.account_id or b"",
-        login=result.login,
-        imap_masked_capabilities=result.imap_masked_capabilities,
-    )
-
-
-def from_auth_result(message: directory.AuthenticateResponse) -> AuthResult:
-    """Answer of Authenticate."""
-    account_id = AccountId(message.account_id) if message.account_id else None
-    masked = tuple(message.imap_masked_capabilities)
-    return AuthResult(_enum(_AUTH_STATUSES_BACK, message.status), account_id, message.login, masked)
 
 
 # Delivery
@@ -603,7 +578,7 @@ def from_deliver_result(message: delivery.DeliverResponse) -> DeliverResult:
         tuple(
             RecipientResult(
                 one.address,
-                _enum(_DELIVERY_STATUSES_BACK, one.status),
+                known(_DELIVERY_STATUSES_BACK, one.status),
                 one.uid,
                 MailboxId(one.mailbox_id) if one.mailbox_id else None,
                 one.duplicate_of,
@@ -613,7 +588,8 @@ def from_deliver_result(message: delivery.DeliverResponse) -> DeliverResult:
     )
 
 
-def _enum(table: dict[int, E], number: int) -> E:
+def known(table: dict[int, E], number: int) -> E:
+    """The value of an enum's number; ValueError for one of a newer peer."""
     value = table.get(number)
     if value is None:
         raise ValueError(f"enum value {number} is unknown to this version")

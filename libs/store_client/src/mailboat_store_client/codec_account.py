@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mailboat.storage.v1 import directory_pb2 as directory
 from mailboat.storage.v1 import mailbox_read_pb2 as read
 from mailboat.storage.v1 import mailbox_write_pb2 as write
 
-from .types import AccountId, Quota
+from .codec import known, reverse
+from .types import AccountId, AuthResult, AuthStatus, Quota
+
+AUTH_STATUSES = {
+    AuthStatus.OK: directory.AUTH_STATUS_OK,
+    AuthStatus.BAD_CREDENTIALS: directory.AUTH_STATUS_BAD_CREDENTIALS,
+    AuthStatus.DISABLED: directory.AUTH_STATUS_DISABLED,
+    AuthStatus.THROTTLED: directory.AUTH_STATUS_THROTTLED,
+}
+_AUTH_STATUSES_BACK = reverse(AUTH_STATUSES)
 
 
 def to_quota(quota: Quota) -> read.QuotaResponse:
@@ -47,3 +57,20 @@ def to_annotate(
 def from_annotate(message: write.AnnotateRequest) -> dict[str, bytes | None]:
     """The changes in a question of Annotate."""
     return {one.entry: one.value if one.HasField("value") else None for one in message.changes}
+
+
+def to_auth_result(result: AuthResult) -> directory.AuthenticateResponse:
+    """Answer of Authenticate."""
+    return directory.AuthenticateResponse(
+        status=AUTH_STATUSES[result.status],
+        account_id=result.account_id or b"",
+        login=result.login,
+        imap_masked_capabilities=result.imap_masked_capabilities,
+    )
+
+
+def from_auth_result(message: directory.AuthenticateResponse) -> AuthResult:
+    """Answer of Authenticate."""
+    account_id = AccountId(message.account_id) if message.account_id else None
+    masked = tuple(message.imap_masked_capabilities)
+    return AuthResult(known(_AUTH_STATUSES_BACK, message.status), account_id, message.login, masked)

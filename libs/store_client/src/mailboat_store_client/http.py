@@ -107,7 +107,7 @@ class HttpDirectory:
         request = directory.AuthenticateRequest(login=login, password=password, protocol=protocol, client=client)
         key = login.casefold().encode("utf-8", "surrogatepass")
         answer = await self._channel.call("DirectoryService/Authenticate", (request.SerializeToString(),), key)
-        return _decoded(lambda: codec.from_auth_result(directory.AuthenticateResponse.FromString(answer)))
+        return _decoded(lambda: codec_account.from_auth_result(directory.AuthenticateResponse.FromString(answer)))
 
     async def owns(self, account_id: AccountId, addresses: Sequence[str]) -> list[bool]:
         request = directory.OwnsRequest(account_id=account_id, addresses=addresses)

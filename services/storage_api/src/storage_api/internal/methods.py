@@ -86,7 +86,7 @@ async def _authenticate(store: Store, body: bytes) -> Sequence[bytes]:
     result = await store.directory.authenticate(
         request.login, request.password, protocol=request.protocol, client=request.client
     )
-    return (codec.to_auth_result(result).SerializeToString(),)
+    return (codec_account.to_auth_result(result).SerializeToString(),)
 
 
 async def _owns(store: Store, body: bytes) -> Sequence[bytes]:
