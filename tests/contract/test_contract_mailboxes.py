@@ -2,7 +2,7 @@
 
 import pytest
 from mailboat_common.errors import Refused, RefusedCode
-from mailboat_store_client.types import AppendMessage, FlagMode, SpecialUse
+from mailboat_store_client.types import NO_MAILBOX, AppendMessage, FlagMode, SpecialUse
 
 from tests.support.contract import MESSAGE, World, key
 
@@ -147,3 +147,22 @@ async def test_special_use_is_kept_and_given_once(world: World) -> None:
     assert refused.value.code is RefusedCode.SPECIAL_USE
     head = await world.store.write.create(world.account, "Starred", key=key(), special_use=SpecialUse.FLAGGED)
     assert head.special_use is SpecialUse.FLAGGED
+
+
+async def test_news_of_every_change_of_the_tree_follow_its_commit(world: World) -> None:
+    write, account = world.store.write, world.account
+    await write.create(account, "one/two", key=key())
+    await write.rename(account, "one", "other", key=key())
+    await write.subscribe(account, "nowhere", True, key=key())
+    await write.delete(account, "other/two", key=key())
+    told: list[int] = []
+    gone = 0
+    while len(told) < 4 or not gone:
+        event = await world.next_event()
+        assert event.account_id == account
+        gone += event.deleted
+        if event.tree_version:
+            assert event.mailbox_id == NO_MAILBOX
+            told.append(event.tree_version)
+    assert told == sorted(set(told))
+    assert told[-1] == (await world.store.read.tree(account)).version

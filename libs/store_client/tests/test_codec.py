@@ -15,6 +15,7 @@ from mailboat.storage.v1 import mailbox_write_pb2 as write
 from mailboat_common.errors import Internal, Refused, RefusedCode, Unavailable
 from mailboat_store_client import codec, codec_account, columns, events, framing
 from mailboat_store_client.types import (
+    NO_MAILBOX,
     AccountId,
     AppendMessage,
     AppendResult,
@@ -240,6 +241,8 @@ def test_delivery_values() -> None:
 def test_news() -> None:
     news = MailboxChanged(AccountId(b"a" * 16), MailboxId(b"m" * 16), 7, 8, True)
     assert events.decode(events.encode(news)) == news
+    tree = MailboxChanged(AccountId(b"a" * 16), NO_MAILBOX, 0, 8, tree_version=9, account_closed=True)
+    assert events.decode(events.encode(tree)) == tree
     for bad in (b"", b"\xff", events.encode(MailboxChanged(AccountId(b"a"), MailboxId(b"m" * 16), 1, 1))):
         with pytest.raises(ValueError, match="MailboxChanged"):
             events.decode(bad)

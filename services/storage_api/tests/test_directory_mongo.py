@@ -112,6 +112,7 @@ async def test_resolve_tells_each_address_apart(world: World) -> None:
     alice = await world.add("alice")
     await world.add("bob")
     await world.accounts.update(world.at("bob"), disabled=True)
+    assert [news.account_closed for news in world.news] == [True]
     carol = await world.add("carol", 10)
     await world.db["accounts"].update_one({"_id": carol}, {"$set": {"usage.bytes": 10}})
     asked = [world.at("alice"), world.at("Alice+Lists"), world.at("bob"), world.at("carol"), world.at("dave")]
@@ -273,8 +274,10 @@ async def test_removing_an_account_frees_its_name_and_tells_its_sessions(world: 
     first = await world.add("alice")
     await world.accounts.remove(world.at("alice"))
     assert await world.status("alice") is RecipientStatus.UNKNOWN
-    assert len(world.news) == 6
-    assert all(news.deleted and news.account_id == first for news in world.news)
+    *gone, closed = world.news
+    assert len(gone) == 6
+    assert all(news.deleted and news.account_id == first for news in gone)
+    assert closed.account_closed and closed.account_id == first
     assert await world.db["mailboxes"].count({"a": first, "deleted_at": {"$exists": True}}) == 6
     assert await world.db["mailboxes"].count({"a": first, "name": {"$exists": True}}) == 0
     second = await world.add("alice")

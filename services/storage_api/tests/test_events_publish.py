@@ -6,7 +6,7 @@ import asyncio
 
 from mailboat_common.bus import Topology
 from mailboat_store_client.events import decode
-from mailboat_store_client.types import AccountId, MailboxChanged, MailboxId
+from mailboat_store_client.types import NO_MAILBOX, AccountId, MailboxChanged, MailboxId
 from storage_api.events import EventPublisher
 
 
@@ -59,3 +59,17 @@ async def test_the_newest_news_of_each_mailbox_is_said_when_rabbitmq_is_back() -
     assert [(n.mailbox_id[0], n.modseq) for n in broker.said] == [(1, 4), (2, 14)]
     publisher.committed([news(3, 1)])
     assert broker.said[-1].mailbox_id[0] == 3
+
+
+async def test_news_of_two_accounts_is_kept_apart_and_that_one_was_closed_is_not_forgotten() -> None:
+    broker = Broker()
+    publisher = EventPublisher(broker)  # type: ignore[arg-type]
+    first, second = (AccountId(bytes([number]) * 16) for number in (1, 2))
+    publisher.committed([MailboxChanged(first, NO_MAILBOX, 0, 1, account_closed=True)])
+    publisher.committed([MailboxChanged(each, NO_MAILBOX, 0, 2, tree_version=7) for each in (first, second)])
+    broker.up.set()
+    await broker.until_said(2)
+    assert [(n.account_id, n.tree_version, n.account_closed) for n in broker.said] == [
+        (first, 7, True),
+        (second, 7, False),
+    ]

@@ -38,6 +38,8 @@ def encode(news: MailboxChanged) -> bytes:
         modseq=news.modseq,
         committed_at=news.committed_at,
         deleted=news.deleted,
+        tree_version=news.tree_version,
+        account_closed=news.account_closed,
     ).SerializeToString()
 
 
@@ -55,6 +57,8 @@ def decode(body: bytes) -> MailboxChanged:
         message.modseq,
         message.committed_at,
         message.deleted,
+        message.tree_version,
+        message.account_closed,
     )
 
 

@@ -418,9 +418,16 @@ class MaildropLease:
     expires_at: int
 
 
+NO_MAILBOX = MailboxId(bytes(16))
+"""The mailbox of news that concerns the account itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class MailboxChanged:
-    """News on exchange `mailboat.events`, key `mailbox.NNN`: published straight after the commit, may be lost."""
+    """News on exchange `mailboat.events`, key `mailbox.NNN`: published straight after the commit, may be lost.
+
+    With `tree_version` or `account_closed` it is news of the account, and its mailbox is NO_MAILBOX.
+    """
 
     account_id: AccountId
     mailbox_id: MailboxId
@@ -429,3 +436,7 @@ class MailboxChanged:
     """ms since the epoch; for imap_notify_delay_seconds."""
     deleted: bool = False
     """The mailbox is gone: sessions in it get BYE between commands."""
+    tree_version: int = 0
+    """The account's mailboxes or subscriptions changed; the version is the tree's now. 0: they didn't."""
+    account_closed: bool = False
+    """The account was disabled or deleted: its sessions get BYE between commands."""

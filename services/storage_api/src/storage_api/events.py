@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 
 from mailboat_common import metrics
 from mailboat_common.bus import Bus, Topology
 from mailboat_store_client.events import EXCHANGE, encode, routing_key
-from mailboat_store_client.types import MailboxChanged, MailboxId
+from mailboat_store_client.types import AccountId, MailboxChanged, MailboxId
 
 KEPT = 10_000
 
@@ -27,7 +28,7 @@ class EventPublisher:
     def __init__(self, bus: Bus) -> None:
         bus.declare_topology(Topology(exchanges=(EXCHANGE,)))
         self._bus = bus
-        self._kept: dict[MailboxId, MailboxChanged] = {}
+        self._kept: dict[tuple[AccountId, MailboxId], MailboxChanged] = {}
         self._saying: asyncio.Task[None] | None = None
 
     def committed(self, changes: Iterable[MailboxChanged]) -> None:
@@ -35,8 +36,9 @@ class EventPublisher:
         for news in changes:
             if self._publish(news):
                 continue
-            if len(self._kept) < KEPT or news.mailbox_id in self._kept:
-                self._kept[news.mailbox_id] = news
+            key = news.account_id, news.mailbox_id
+            if len(self._kept) < KEPT or key in self._kept:
+                self._kept[key] = _newest(self._kept.get(key), news)
             else:
                 _lost.inc()
         if self._kept and self._saying is None:
@@ -52,10 +54,15 @@ class EventPublisher:
         try:
             while self._kept:
                 await self._bus.wait_connected()
-                mailbox_id, news = next(iter(self._kept.items()))
+                key, news = next(iter(self._kept.items()))
                 if self._publish(news):
-                    del self._kept[mailbox_id]
+                    del self._kept[key]
                 else:
                     await asyncio.sleep(0.1)  # its buffer is full: RabbitMQ is stuck
         finally:
             self._saying = None
+
+
+def _newest(kept: MailboxChanged | None, news: MailboxChanged) -> MailboxChanged:
+    """What is to be said of both: that an account was closed isn't forgotten over a later change of its tree."""
+    return replace(news, account_closed=True) if kept is not None and kept.account_closed else news

@@ -15,6 +15,7 @@ from ..annotations import MAX_ACCOUNT_OCTETS, octets
 from ..types import (
     DELETED,
     MAX_FLAG_WORDS,
+    NO_MAILBOX,
     SEEN,
     AccountId,
     BodyId,
@@ -164,6 +165,15 @@ class State:
         account.tree_version += 1
         return mailbox
 
+    def publish_tree(self, account: Account) -> None:
+        """Say that the account's mailboxes or subscriptions changed."""
+        self._tell(MailboxChanged(account.account_id, NO_MAILBOX, 0, self.clock(), tree_version=account.tree_version))
+
+    def close_account(self, account_id: AccountId) -> None:
+        """Disable an account, as an operator does."""
+        self.account(account_id).disabled = True
+        self._tell(MailboxChanged(account_id, NO_MAILBOX, 0, self.clock(), account_closed=True))
+
     def subscribe(self, listener: Callable[[MailboxChanged], None]) -> Callable[[], None]:
         """Call `listener` after each commit; returns the function that ends it."""
         self._listeners.append(listener)
@@ -247,7 +257,9 @@ class State:
         )
 
     def publish(self, account: Account, mailbox: Mailbox, *, deleted: bool = False) -> None:
-        event = MailboxChanged(account.account_id, mailbox.mailbox_id, mailbox.modseq, self.clock(), deleted)
+        self._tell(MailboxChanged(account.account_id, mailbox.mailbox_id, mailbox.modseq, self.clock(), deleted))
+
+    def _tell(self, event: MailboxChanged) -> None:
         for listener in list(self._listeners):
             listener(event)
 

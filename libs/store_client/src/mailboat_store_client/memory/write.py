@@ -51,6 +51,7 @@ class MemoryMailboxWrite:
                 self._state.add_mailbox(account, parent)
         head = self._state.head(account, self._state.add_mailbox(account, name, special_use))
         account.done[key] = head
+        self._state.publish_tree(account)
         return head
 
     async def rename(self, account_id: AccountId, name: str, new_name: str, *, key: bytes) -> None:
@@ -79,6 +80,7 @@ class MemoryMailboxWrite:
                     other.name = new_name + other.name[len(old) :]
             account.tree_version += 1
         account.done[key] = True
+        self._state.publish_tree(account)
 
     async def delete(self, account_id: AccountId, name: str, *, key: bytes) -> None:
         account = self._state.account(account_id)
@@ -94,12 +96,14 @@ class MemoryMailboxWrite:
         account.tree_version += 1
         account.done[key] = True
         self._state.publish(account, mailbox, deleted=True)
+        self._state.publish_tree(account)
 
     async def subscribe(self, account_id: AccountId, name: str, subscribed: bool, *, key: bytes) -> None:
         account = self._state.account(account_id)
         name = names.canonical(name)
         (account.subscribed.add if subscribed else account.subscribed.discard)(name)
         account.tree_version += 1
+        self._state.publish_tree(account)
 
     async def annotate(
         self, account_id: AccountId, name: str, values: Mapping[str, bytes | None], *, key: bytes

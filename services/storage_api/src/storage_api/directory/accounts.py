@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from mailboat_common.errors import Refused, RefusedCode
 from mailboat_common.ids import uuid7
 from mailboat_store_client.capabilities import canonical_mask
-from mailboat_store_client.types import AccountId, MailboxChanged, MailboxId
+from mailboat_store_client.types import NO_MAILBOX, AccountId, MailboxChanged, MailboxId
 
 from ..db.driver import Database, Document, DuplicateKeyError, Session
 from ..outage import database_errors, transact
@@ -59,7 +59,8 @@ class PutResult(enum.Enum):
 
 
 class Accounts:
-    """`clock` gives ms since the epoch; `changed` is called after each change, `publish` with deletions."""
+    """`clock` gives ms since the epoch; `changed` is called after each change, `publish` with deletions and with
+    accounts that were disabled."""
 
     def __init__(
         self,
@@ -162,6 +163,8 @@ class Accounts:
                 updated = await self._accounts.find_one_and_update({"_id": document["_id"]}, {"$set": fields})
             document = updated or document
         self._changed()
+        if disabled:
+            self._publish([_closed(AccountId(bytes(document["_id"])), self._clock())])
         return _account(document)
 
     async def put(
@@ -203,7 +206,7 @@ class Accounts:
             return [
                 MailboxChanged(account_id, MailboxId(bytes(one["_id"])), one["highest_modseq"], now, True)
                 for one in found
-            ]
+            ] + [_closed(account_id, now)]
 
         async with database_errors():
             self._publish(await transact(self._db, work))
@@ -261,6 +264,10 @@ class Accounts:
         if fits:
             self._verified.put(digest, None)
         return fits
+
+
+def _closed(account_id: AccountId, now: int) -> MailboxChanged:
+    return MailboxChanged(account_id, NO_MAILBOX, 0, now, account_closed=True)
 
 
 def cursor(account: Account) -> str:

@@ -27,7 +27,7 @@ from typing import Any, TypeVar, cast
 from mailboat_common import crash
 from mailboat_common.errors import Failure, Internal, Refused, RefusedCode, Unavailable
 from mailboat_common.log import get_logger
-from mailboat_store_client.types import AccountId, MailboxChanged
+from mailboat_store_client.types import NO_MAILBOX, AccountId, MailboxChanged
 
 from ..db import schema
 from ..db.driver import (
@@ -276,9 +276,14 @@ class Committer:
 
     def _tell(self, ws: Workspace) -> None:
         try:
-            if ws.news:
+            if ws.news or ws.changed_trees:
                 committed_at = self._clock()
-                self._hooks.on_commit([MailboxChanged(*news, committed_at, gone) for news, gone in ws.news.values()])
+                changes = [MailboxChanged(*news, committed_at, gone) for news, gone in ws.news.values()]
+                changes += [
+                    MailboxChanged(account_id, NO_MAILBOX, 0, committed_at, tree_version=account.tree_version)
+                    for account_id, account in ws.changed_trees.items()
+                ]
+                self._hooks.on_commit(changes)
             if ws.trace:
                 self._hooks.on_trace(ws.trace)
         except Exception:

@@ -34,7 +34,7 @@ def _ignore(_news: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """`on_commit` gets one entry for each mailbox a commit touched; `on_trace` the delivery events of a commit."""
+    """`on_commit` gets one entry for each mailbox and tree a commit changed; `on_trace` its delivery events."""
 
     on_commit: Callable[[list[MailboxChanged]], None] = _ignore
     on_trace: Callable[[list[TraceEvent]], None] = _ignore

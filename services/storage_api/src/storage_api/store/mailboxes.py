@@ -204,6 +204,7 @@ def count_change(ws: Workspace, account: AccountState) -> None:
     """The tree has changed: caches of LIST are stale, and other changes of it wait."""
     ws.touch(account)
     account.tree_version += 1
+    ws.tell_tree(account)
 
 
 def add_subscription(ws: Workspace, account: AccountState, name: str) -> None:

@@ -104,6 +104,7 @@ class Workspace:
         self.inserts: dict[str, list[Document]] = {}
         self.operations: dict[str, list[tuple[Any, WriteOperation]]] = {}
         self.news: dict[MailboxId, tuple[tuple[AccountId, MailboxId, int], bool]] = {}
+        self.changed_trees: dict[AccountId, AccountState] = {}
         self.trace: list[TraceEvent] = []
         self._undo: list[Callable[[], object]] = []
         self._round = 0
@@ -270,6 +271,12 @@ class Workspace:
 
         self.on_rollback(undo)
         self.news[mailbox.mailbox_id] = (mailbox.account_id, mailbox.mailbox_id, mailbox.highest_modseq), deleted
+
+    def tell_tree(self, account: AccountState) -> None:
+        """News of the account's tree after the commit."""
+        if account.account_id not in self.changed_trees:
+            self.changed_trees[account.account_id] = account
+            self.on_rollback(lambda: self.changed_trees.pop(account.account_id))
 
     def tell_trace(self, event: TraceEvent) -> None:
         """A trace event after the commit."""
