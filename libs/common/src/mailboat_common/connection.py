@@ -1,5 +1,5 @@
 """What every line-based server connection does below its protocol: buffered writes, back-pressure, idle time, closing,
-TLS.
+TLS, compression.
 
 `Connection` is an asyncio.Protocol (`server.ServedProtocol`); a gateway derives from it and implements `on_data`
 (synchronous: feed the sans-IO parser, wake the session). No task is made per read or write.
@@ -14,8 +14,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
 
+from mailboat_common.deflate import Deflate
 from mailboat_common.errors import PeerError
+from mailboat_common.log import get_logger
 from mailboat_common.server import HANDSHAKE_SECONDS, Admission, ServedProtocol
+
+log = get_logger(__name__)
 
 JOIN_BYTES = 64 * 1024
 HIGH_WATER_BYTES = 256 * 1024
@@ -57,6 +61,10 @@ class Connection(ServedProtocol):
         self._active = self._loop.time()
         self._idle_timer: asyncio.TimerHandle | None = None
         self._close_timer: asyncio.TimerHandle | None = None
+        self._deflate: Deflate | None = None
+        self._reading_paused = False
+        self._resume_due = False  # once what waits to be inflated was taken
+        self._ended_behind = False  # EOF came while input still waits to be inflated
 
     # -- hooks
 
@@ -101,7 +109,7 @@ class Connection(ServedProtocol):
         self._output.clear()
         self._output_bytes = 0
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(output)
+            self._transport.write(output if self._deflate is None else self._deflate.compress(output))
 
     async def drain(self) -> None:
         """Flushes, then waits while the peer reads too slowly. Raises ConnectionResetError once it is gone."""
@@ -136,11 +144,17 @@ class Connection(ServedProtocol):
 
     def pause_reading(self) -> None:
         """Lets the peer's bytes wait in the kernel: its window closes, our memory doesn't grow."""
+        self._reading_paused = True
         if self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Reads again."""
+        self._reading_paused = False
+        if self._deflate is not None and self._deflate.waiting:
+            self._resume_due = True
+            self._loop.call_soon(self._inflate)
+            return
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 
@@ -187,6 +201,25 @@ class Connection(ServedProtocol):
         self.peer = replace(self.peer, tls=True)
         self.touch()
 
+    # -- compression
+
+    @property
+    def compressed(self) -> bool:
+        """Whether `start_deflate` was called."""
+        return self._deflate is not None
+
+    def start_deflate(self, reply: bytes, take_pending: Callable[[], bytes]) -> None:
+        """Sends `reply` (the go-ahead) as it is; all that follows is compressed, both ways.
+
+        `take_pending` empties the parser and returns what was in it: the peer may compress only what it sends after
+        the go-ahead, so anything is a PeerError, before the reply.
+        """
+        if take_pending():
+            raise PeerError("Input behind COMPRESS", "clear text behind COMPRESS")
+        self.write(reply)
+        self.flush()
+        self._deflate = Deflate()
+
     # -- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -198,10 +231,17 @@ class Connection(ServedProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._active = self._loop.time()
-        self.on_data(data)
+        if self._deflate is None:
+            self.on_data(data)
+        else:
+            self._deflate.receive(data)
+            self._inflate()
 
     def eof_received(self) -> bool:
-        self.on_eof()
+        if self._deflate is not None and self._deflate.waiting:
+            self._ended_behind = True
+        else:
+            self.on_eof()
         # Clear text stays half open until on_eof's close; TLS can't, and asyncio warns when asked to.
         return not self.peer.tls
 
@@ -223,6 +263,28 @@ class Connection(ServedProtocol):
         self.on_lost(exc)
 
     # -- own
+
+    def _inflate(self) -> None:
+        """Hand on what the peer compressed, as long as it is wanted."""
+        deflate = self._deflate
+        assert deflate is not None, "called for compressed connections"
+        try:
+            while deflate.waiting and not self._reading_paused and not self.lost:
+                data = deflate.take()
+                if data:
+                    self.on_data(data)
+        except PeerError as error:
+            log.info("connection cut", client=str(self.peer.address), cause=error.private)
+            self.abort()
+            return
+        if deflate.waiting:
+            return
+        if self._ended_behind:
+            self._ended_behind = False
+            self.on_eof()
+        elif self._resume_due and not self._reading_paused:
+            self._resume_due = False
+            self.resume_reading()
 
     def _planned_flush(self) -> None:
         self._flush_planned = False
