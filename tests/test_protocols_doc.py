@@ -44,14 +44,14 @@ def cited() -> dict[int, str]:
 def announced_by_imap() -> set[str]:
     """The capabilities of every state a session can be in."""
     found: set[str] = set()
-    for state, tls, can_start, required in itertools.product(
-        (State.NOT_AUTHENTICATED, State.AUTHENTICATED, State.SELECTED), (None, "TLSv1.3"), (True, False), (True, False)
+    for state, tls, can_start, required, compress in itertools.product(
+        (State.NOT_AUTHENTICATED, State.AUTHENTICATED, State.SELECTED), (None, "TLSv1.3"), *[(True, False)] * 3
     ):
-        policy = SimpleNamespace(auth_require_tls=required, message_limit=1)
+        policy = SimpleNamespace(auth_require_tls=required, message_limit=1, compress=compress)
         session: Any = SimpleNamespace(
             state=state,
             masked=frozenset(),
-            link=SimpleNamespace(tls_version=tls, can_start_tls=can_start),
+            link=SimpleNamespace(tls_version=tls, can_start_tls=can_start, compressed=False),
             gateway=SimpleNamespace(policy=policy),
         )
         found |= {re.sub(r"=\d+$", "=N", name.decode()) for name in capabilities(session)}

@@ -69,7 +69,10 @@ async def memory_world(_mongod: Callable[[], Mongod], _tmp: Path) -> AsyncIterat
     async def usage_of(account_id: AccountId) -> int:
         return store.account(account_id).usage
 
-    yield World(store, events, make_account, usage_of, PASSWORD)
+    async def disable(account_id: AccountId) -> None:
+        store.close_account(account_id)
+
+    yield World(store, events, make_account, usage_of, disable, PASSWORD)
 
 
 @asynccontextmanager
@@ -104,7 +107,11 @@ async def mongo_world(server: Mongod, driver: str) -> AsyncIterator[World]:
         return int(document["usage"]["bytes"])
 
     store = ApiStore(mongo, directory)
-    yield World(store, events, make_account, usage_of, PASSWORD)
+
+    async def disable(account_id: AccountId) -> None:
+        await db["accounts"].update_one({"_id": account_id}, {"$set": {"disabled": True}})
+
+    yield World(store, events, make_account, usage_of, disable, PASSWORD)
     await mongo.close()
     passwords.close()
 
@@ -164,7 +171,7 @@ async def http_world(server: Callable[[], Mongod], tmp: Path) -> AsyncIterator[W
         smtp, imap, pop3 = (clients[c] for c in callers)
         lease = WithLease(imap.write, pop3.write)
         store = Callers4(smtp.directory, imap.read, lease, smtp.delivery, tuple(clients.values()))  # type: ignore[arg-type]
-        yield World(store, world.events, world.make_account, world.usage_of, world.password)
+        yield World(store, world.events, world.make_account, world.usage_of, world.disable, world.password)
         await store.close()
         await asgi.stop(asyncio.get_running_loop().time() + 1)
 

@@ -309,6 +309,15 @@ async def test_poll_names_the_mailboxes_that_moved(world: World) -> None:
     assert moved == [(inbox.mailbox_id, inbox.highest_modseq + 1)]
 
 
+async def test_poll_says_that_an_account_was_disabled(world: World) -> None:
+    other = await world.new_account()
+    heads = [(each, await world.store.read.head(each, "INBOX")) for each in (world.account, other)]
+    wanted = [(account, head.mailbox_id, head.highest_modseq) for account, head in heads]
+    assert await world.store.read.poll(wanted) == []
+    await world.disable(other)
+    assert await world.store.read.poll(wanted) == [(heads[1][1].mailbox_id, -1)]
+
+
 async def test_news_follow_the_commit(world: World) -> None:
     await world.fill("INBOX", 1)
     head = (await world.inbox()).head

@@ -30,10 +30,14 @@ class World:
     account's octets.
     """
 
+    """One store under test. `make_account(quota)` gives (id, address); `usage_of` reads an account's octets,
+    `disable` does as an operator does."""
+
     store: Store
     events: asyncio.Queue[MailboxChanged]
     make_account: Callable[[int, int], Awaitable[tuple[AccountId, str]]]
     usage_of: Callable[[AccountId], Awaitable[int]]
+    disable: Callable[[AccountId], Awaitable[None]]
     password: str
     account: AccountId = _NOBODY
     address: str = ""

@@ -73,6 +73,8 @@ SIMPLE = [
     (b"CLOSE", t.Close(A)),
     (b"UNSELECT", t.Unselect(A)),
     (b"EXPUNGE", t.Expunge(A)),
+    (b"UNAUTHENTICATE", t.Unauthenticate(A)),
+    (b"compress deflate", t.Compress(A, b"DEFLATE")),
     (b"XYZZY 1 (2", t.UnknownCommand(A, b"XYZZY")),
     (b"UID XYZZY 1", t.UnknownCommand(A, b"UID XYZZY")),
     (b"UID LOGIN a b", t.UnknownCommand(A, b"UID LOGIN")),

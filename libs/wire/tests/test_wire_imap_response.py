@@ -49,6 +49,7 @@ LINES = [
     (r.list_line([b"\\HasNoChildren", b"\\Sent"], "Sent"), b'* LIST (\\HasNoChildren \\Sent) "/" Sent\r\n'),
     (r.list_line([b"\\Noselect"], ""), b'* LIST (\\Noselect) "/" ""\r\n'),
     (r.list_line([], "a", word=b"LSUB"), b'* LSUB () "/" a\r\n'),
+    (r.list_line([], "b", old_name="a b"), b'* LIST () "/" b ("OLDNAME" ("a b"))\r\n'),
     (r.list_line([], "a", child_info=[b"SUBSCRIBED"]), b'* LIST () "/" a ("CHILDINFO" ("SUBSCRIBED"))\r\n'),
     (r.namespace(), b'* NAMESPACE (("" "/")) NIL NIL\r\n'),
     (r.identity([]), b"* ID NIL\r\n"),

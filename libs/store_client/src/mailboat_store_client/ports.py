@@ -80,7 +80,7 @@ class MailboxRead(Protocol):
 
     async def poll(self, wanted: Sequence[tuple[AccountId, MailboxId, int]]) -> list[tuple[MailboxId, int]]:
         """Of the (account, mailbox, known modseq) asked for: those whose highest_modseq is higher, with it; -1 for
-        a deleted mailbox.
+        a deleted mailbox, and for every mailbox of an account that was disabled.
         """
 
     async def annotations(self, account_id: AccountId, name: str) -> dict[str, bytes]:

@@ -22,6 +22,8 @@ _BY_WIRE = (b"LITERAL+", b"SASL-IR")
 _REVISIONS = (b"IMAP4rev1", b"IMAP4rev2")
 _BEFORE_LOGIN = (*_REVISIONS, *_BY_WIRE, b"ID", b"ENABLE")
 
+COMPRESS = b"COMPRESS=DEFLATE"
+
 # What each capability consists of, by registry: advertised only if all of it is registered.
 _COMMANDS: dict[bytes, tuple[bytes, ...]] = {
     b"IMAP4rev1": (
@@ -61,6 +63,9 @@ _COMMANDS: dict[bytes, tuple[bytes, ...]] = {
     b"QUOTA": (b"GETQUOTA", b"GETQUOTAROOT"),
     b"QUOTA=RES-STORAGE": (b"GETQUOTA", b"GETQUOTAROOT", b"STATUS"),
     b"QUOTA=RES-MESSAGE": (b"GETQUOTA", b"GETQUOTAROOT", b"STATUS"),
+    b"NOTIFY": (b"NOTIFY", b"STATUS", b"LIST"),
+    b"UNAUTHENTICATE": (b"UNAUTHENTICATE",),
+    COMPRESS: (b"COMPRESS",),
 }
 _FETCH_ITEMS: dict[bytes, tuple[bytes, ...]] = {
     b"IMAP4rev1": (
@@ -146,7 +151,10 @@ def capabilities(session: Session) -> tuple[bytes, ...]:
 
 def _told(session: Session) -> Iterator[bytes]:
     """After login: all but what is hidden from the account. Instead of LITERAL+, LITERAL- is told (RFC 7888 5)."""
+    compressible = may_compress(session) and not session.link.compressed
     for name in advertised():
+        if name == COMPRESS and not compressible:
+            continue
         if name.upper() not in session.masked:
             yield _with_value(session, name)
         elif name == b"LITERAL+" and b"LITERAL-" not in session.masked:
@@ -163,6 +171,11 @@ def _with_value(session: Session, name: bytes) -> bytes:
 def greeting_code(session: Session) -> bytes:
     """The names joined, for a CAPABILITY code."""
     return b" ".join(capabilities(session))
+
+
+def may_compress(session: Session) -> bool:
+    """Whether the operator offers compression."""
+    return session.gateway.policy.compress
 
 
 def may_authenticate(session: Session) -> bool:

@@ -22,6 +22,7 @@ from mailboat_common.server import Admission, TlsMode
 from mailboat_common.tls import CertificateStore
 from mailboat_wire.imap import types as t
 from mailboat_wire.imap.events import (
+    UNAUTHENTICATED,
     AppendEnd,
     AppendFrame,
     BadCommand,
@@ -67,11 +68,12 @@ class ImapConnection(Connection):
         self._reading = True
         self._ended = False  # the client will send no more
         self._login_timer: asyncio.TimerHandle | None = None
+        self._poked = False  # the session may have something to say that no command asked for
 
     # --- Connection's hooks ---
 
     def on_connected(self) -> None:
-        self._login_timer = self._loop.call_later(self.gateway.policy.login_seconds, self._login_overdue)
+        self._time_login()
         self.write(b"* OK [CAPABILITY %b] Mailboat ready\r\n" % greeting_code(self.session))
 
     def on_data(self, data: bytes) -> None:
@@ -123,7 +125,8 @@ class ImapConnection(Connection):
 
     @property
     def can_start_tls(self) -> bool:
-        return self._tls is not None and not self.peer.tls and self.peer.listener.tls is TlsMode.STARTTLS
+        may = self._tls is not None and self.peer.listener.tls is TlsMode.STARTTLS
+        return may and not self.peer.tls and not self.compressed
 
     @property
     def full(self) -> bool:
@@ -132,6 +135,9 @@ class ImapConnection(Connection):
     async def upgrade(self, reply: bytes) -> None:
         assert self._tls is not None, "STARTTLS is offered only with certificates"
         await self.start_tls(self._tls.server_context(), reply, self._receiver.take_buffered)
+
+    def compress(self, reply: bytes) -> None:
+        self.start_deflate(reply, self._receiver.take_buffered)
 
     def expect_line(self, prompt: bytes) -> asyncio.Future[bytes]:
         self._receiver.expect_line()
@@ -167,13 +173,29 @@ class ImapConnection(Connection):
             self._login_timer = None
         self.set_idle_seconds(idle_seconds)
 
+    def await_login(self) -> None:
+        self.set_limits(UNAUTHENTICATED, idle_seconds=self.gateway.policy.idle_seconds)
+        self._time_login()
+
+    def poke(self) -> None:
+        self._poked = True
+        if self._task is None and self._bye is None and not self.full:
+            self._task = self._loop.create_task(self._serve())
+
+    def spoke(self) -> None:
+        if self._bye is not None and self._line is not None:
+            self._say_bye()
+
     def end(self, reason: bytes) -> None:
         if self._bye is None:
             self._bye = reason
-            if self._task is None or self._line is not None:
+            if self._task is None or (self._line is not None and not self.session.speaking):
                 self._say_bye()
 
     # --- own ---
+
+    def _time_login(self) -> None:
+        self._login_timer = self._loop.call_later(self.gateway.policy.login_seconds, self._login_overdue)
 
     def _login_overdue(self) -> None:
         if self.session.state is State.NOT_AUTHENTICATED:
@@ -241,9 +263,13 @@ class ImapConnection(Connection):
             while self._bye is None:
                 event = self._receiver.next_event()
                 self._wants_more()
-                if event is None:
+                if event is not None:
+                    await self._handle(event)
+                elif self._poked and not self.full:
+                    self._poked = False
+                    await self.session.speak()
+                else:
                     break
-                await self._handle(event)
                 if self.full:
                     await self.drain()
         except ConnectionError:
@@ -267,7 +293,7 @@ class ImapConnection(Connection):
                     self._refuse(wrong)
                     return
                 if not self._may_follow(command):
-                    raise PeerError(private="clear text behind STARTTLS")
+                    raise PeerError(private="clear text behind STARTTLS or COMPRESS")
                 await self._run(command)
             case AppendFrame():
                 await self._append(event)

@@ -8,7 +8,7 @@ Rule: matching costs time in proportion to pattern and name, whatever wildcards 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from mailboat_store_client.types import MailboxHead, MailboxTree
@@ -86,7 +86,7 @@ def find(tree: MailboxTree, command: List) -> list[Found]:
     names = dict.fromkeys(heads)
     if by_subscription:
         names.update(dict.fromkeys(tree.subscribed_names))
-    parents = {ancestor for name in heads for ancestor in _ancestors(name)}
+    parents = parents_of(heads)
     chosen_parents = (
         {ancestor for name in names if selected(name) for ancestor in _ancestors(name)} if recursive else set()
     )
@@ -96,20 +96,28 @@ def find(tree: MailboxTree, command: List) -> list[Found]:
         own = selected(name)
         if not (own or name in chosen_parents) or not any(match(name) for match in matches):
             continue
-        attributes = _attributes(name, heads.get(name), parents, subscribed if show_subscribed else set())
+        shown = attributes(name, heads.get(name), parents, subscribed if show_subscribed else set())
         info = (b"SUBSCRIBED",) if name in chosen_parents and by_subscription else ()
-        found.append(Found(name, attributes, heads.get(name), info, for_children=not own))
+        found.append(Found(name, shown, heads.get(name), info, for_children=not own))
     return found
 
 
-def _attributes(name: str, head: MailboxHead | None, parents: set[str], subscribed: set[str]) -> tuple[bytes, ...]:
-    attributes = [] if head is not None else [b"\\NonExistent"]
-    attributes.append(b"\\HasChildren" if name in parents else b"\\HasNoChildren")
+def attributes(
+    name: str, head: MailboxHead | None, parents: Collection[str], subscribed: Collection[str]
+) -> tuple[bytes, ...]:
+    """The attributes of a name; `head` is None if there is no such mailbox, `parents` are the names with children."""
+    found = [] if head is not None else [b"\\NonExistent"]
+    found.append(b"\\HasChildren" if name in parents else b"\\HasNoChildren")
     if head is not None and head.special_use is not None:
-        attributes.append(head.special_use.value.encode("ascii"))
+        found.append(head.special_use.value.encode("ascii"))
     if name in subscribed:
-        attributes.append(b"\\Subscribed")
-    return tuple(attributes)
+        found.append(b"\\Subscribed")
+    return tuple(found)
+
+
+def parents_of(names: Iterable[str]) -> set[str]:
+    """The names above these."""
+    return {ancestor for name in names for ancestor in _ancestors(name)}
 
 
 def subscribed(tree: MailboxTree, reference: str, pattern: str) -> list[tuple[str, tuple[bytes, ...]]]:

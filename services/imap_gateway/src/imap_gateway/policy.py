@@ -24,3 +24,4 @@ class Policy:
     body_cache: int = 64 * MIB
     block_cache: int = 32 * MIB
     warm_views: int = 128 * MIB
+    compress: bool = False

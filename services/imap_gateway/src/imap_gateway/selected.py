@@ -123,8 +123,10 @@ class Selected:
         """Whether there may be something to tell."""
         return bool(self.tracker.pending) or self.told != self.view.sync
 
-    def updates(self, *, expunge: bool, told_as: ToldAs) -> list[bytes]:
-        """Everything the client may be told now, in order; `expunge`: the running command allows EXPUNGE."""
+    def updates(self, *, expunge: bool, told_as: ToldAs, flags: bool = True) -> list[bytes]:
+        """Everything the client may be told now, in order. `expunge`: the running command allows EXPUNGE; `flags`: the
+        client wants to hear of changed flags.
+        """
         view, tracker = self.view, self.tracker
         lines: list[bytes] = []
         if len(view.flag_table.keywords) != self.keywords_told:
@@ -137,9 +139,10 @@ class Selected:
                 # make it miss the removal for good.
                 return lines
         if self.told != view.sync:
-            changed = view.changed_since(self.told, self)
-            known = changed[: bisect_right(changed, tracker.ceiling)]
-            lines.extend(self._flag_updates(known, modseq=told_as.modseq))
+            if flags:
+                changed = view.changed_since(self.told, self)
+                known = changed[: bisect_right(changed, tracker.ceiling)]
+                lines.extend(self._flag_updates(known, modseq=told_as.modseq))
             if tracker.announce(view.uids):
                 lines.append(self.counts(recent=told_as.recent))
             self.told = view.sync

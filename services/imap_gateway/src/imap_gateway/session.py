@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from mailboat_common.errors import Failure, PeerError, Refused, RefusedCode, Unavailable
 from mailboat_common.log import get_logger
-from mailboat_store_client.types import AccountId
+from mailboat_store_client.types import AccountId, Delta
 from mailboat_wire.imap import types as t
 from mailboat_wire.imap.events import BadCommand, Limits
 from prometheus_client import Histogram
@@ -29,12 +29,19 @@ from . import metrics
 from .commands import registry
 from .features import CONDSTORE, QRESYNC, REV2, UTF8
 from .gateway import Gateway
+from .interest import EVERYTHING_SELECTED, Event, Interest
 from .masking import hidden
+from .notifier import Notifier, touching
+from .render import Item
 from .replies import ANSWERED, SERVER_BUG, UNAVAILABLE, Answer, Reply, refusal
 from .selected import NEVER_RECENT, Selected, ToldAs
 from .states import State
+from .watches import Watch
 
 log = get_logger(__name__)
+
+# The commands whose answer is EXPUNGE: it is told even to a client that wants to hear of nothing else.
+_SHOWN_BY_EXPUNGE = frozenset({b"EXPUNGE", b"MOVE", b"REPLACE"})
 
 
 @cache
@@ -71,6 +78,13 @@ class Link(Protocol):
     async def upgrade(self, reply: bytes) -> None:
         """Send `reply` and turn to TLS; nothing the client sent before counts any more."""
 
+    @property
+    def compressed(self) -> bool:
+        """Whether COMPRESS is active."""
+
+    def compress(self, reply: bytes) -> None:
+        """Send `reply` and turn to DEFLATE, both ways."""
+
     def expect_line(self, prompt: bytes) -> asyncio.Future[bytes]:
         """Send a whole `+ …` line; the future gives the client's next line."""
 
@@ -82,6 +96,15 @@ class Link(Protocol):
 
     def set_limits(self, limits: Limits, *, idle_seconds: float) -> None:
         """Other bounds from now on, after login."""
+
+    def await_login(self) -> None:
+        """The bounds and the time of a client that isn't logged in, once more."""
+
+    def poke(self) -> None:
+        """Call the session's `speak` as soon as no command runs or waits and the client reads."""
+
+    def spoke(self) -> None:
+        """What was said within IDLE is whole: the end may come, if it waits."""
 
     def abort(self) -> None:
         """Cut the connection: what was promised in a literal can't be sent."""
@@ -104,8 +127,12 @@ class Session:
         "link",
         "login",
         "masked",
+        "notifier",
+        "nudge",
         "selected",
+        "speaking",
         "state",
+        "watch",
     )
 
     def __init__(self, gateway: Gateway, link: Link) -> None:
@@ -116,6 +143,10 @@ class Session:
         self.login = ""
         self.masked: frozenset[bytes] = frozenset()
         self.selected: Selected | None = None
+        self.watch: Watch | None = None
+        self.notifier: Notifier | None = None  # once the client asked NOTIFY
+        self.nudge: asyncio.Future[None] | None = None  # IDLE waits for it: there is something to `speak` of
+        self.speaking = False
         self.enabled: set[bytes] = set()
         self.idling = False
         self.following = False
@@ -205,7 +236,9 @@ class Session:
 
     def _answer(self, command: t.Command, reply: Reply, started: float, *, expunge: bool) -> None:
         if self.selected is not None:
-            self.tell(expunge=expunge)
+            self.tell(expunge=expunge, asked=command.name in _SHOWN_BY_EXPUNGE)
+        if self.notifier is not None:
+            self.link.poke()
         if reply is not ANSWERED:
             self.write(reply.line(command.tag))
         label = command.name.decode() if registry.find(command.name) else "UNKNOWN"
@@ -213,18 +246,110 @@ class Session:
         if self.bad_commands >= self.gateway.policy.bad_commands:
             self.link.end(b"[CLIENTBUG] Too many wrong commands")
 
-    def tell(self, *, expunge: bool) -> None:
-        """Send what the client may be told of its mailbox now."""
-        if self.selected is not None and self.selected.owes():
-            for line in self.selected.updates(expunge=expunge, told_as=self.told_as):
-                self.write(line)
+    def tell(self, *, expunge: bool, asked: bool = False) -> None:
+        """Send what the client may be told of its mailbox now; `asked`: by a command that EXPUNGE answers."""
+        selected = self.selected
+        if selected is None or not selected.owes():
+            return
+        events = self.told_of_selected
+        if not (events or asked):
+            return
+        flags = Event.FLAG_CHANGE in events
+        known = selected.tracker.ceiling
+        for line in selected.updates(expunge=expunge, told_as=self.told_as, flags=flags):
+            self.write(line)
+        if self.notifier is not None and selected.tracker.ceiling > known:
+            self.notifier.announced(known + 1, selected.tracker.ceiling)
 
     def wake(self) -> None:
-        """The selected mailbox changed: in IDLE the client is told at once, if it reads; else with its next command."""
+        """The selected mailbox changed: in IDLE the client is told at once, if it reads; else with its next command.
+
+        A client that asked NOTIFY is told between commands too.
+        """
         if self.selected is not None and self.selected.view.gone:
             self.link.end(b"Mailbox is gone")
+        elif self.notifier is not None:
+            self.poke()
         elif self.idling and not self.link.full:
             self.tell(expunge=True)
+
+    # --- NOTIFY ---
+
+    @property
+    def told_of_selected(self) -> Event:
+        """What the client wants to hear of the selected mailbox (RFC 5465 3.1, 6.1)."""
+        return EVERYTHING_SELECTED if self.notifier is None else self.notifier.interest.selected
+
+    def poke(self) -> None:
+        """There may be something to `speak` of."""
+        if not self.idling:
+            self.link.poke()
+        elif self.nudge is not None and not self.nudge.done():
+            self.nudge.set_result(None)
+
+    async def speak(self) -> None:
+        """Say what NOTIFY asked for, between commands or in IDLE; called by who makes sure of that."""
+        notifier = self.notifier
+        if notifier is None or self.link.full:
+            return  # once the client reads, `wake` is called
+        self.speaking = True
+        try:
+            self.tell(expunge=self.idling or not notifier.interest.delayed)
+            await notifier.show_new()
+            if self.watch is not None:
+                notifier.tell(self.watch.snapshot)
+        except (OSError, PeerError):
+            raise  # the connection's own
+        except Exception:
+            log.exception("nothing could be told", login=self.login)
+        finally:
+            self.speaking = False
+            self.link.spoke()
+
+    async def notify(self, interest: Interest, items: Sequence[Item], *, status: bool) -> None:
+        """NOTIFY: what was asked for before is forgotten."""
+        assert self.watch is not None, "a session that is logged in is a member"
+        notifier = Notifier(self, interest, items)
+        if interest.beyond_selected:
+            notifier.told = await self.gateway.views.watches.listen(self.watch, self)
+        else:
+            self.gateway.views.watches.ignore(self.watch, self)
+        self.notifier = notifier
+        if status and notifier.told is not None:
+            for line in notifier.statuses(notifier.told):
+                self.write(line)
+
+    def stop_notifying(self, interest: Interest | None) -> None:
+        """Hear of nothing any more (with an `interest` in nothing), or as if NOTIFY had never been (None)."""
+        if self.watch is not None:
+            self.gateway.views.watches.ignore(self.watch, self)
+        self.notifier = None if interest is None else Notifier(self, interest, ())
+
+    async def settle(self, delta: Delta, origin: Selected | None = None) -> None:
+        """This session changed a mailbox: other sessions are shown it, this one knows (but for `origin`, its own)."""
+        if self.notifier is not None and (self.selected is None or self.selected.view.mailbox_id != delta.mailbox_id):
+            self.notifier.caused(delta)
+        await self.gateway.views.settle(delta, origin)
+
+    async def absorb(self, *names: str) -> None:
+        """This session changed the tree at these names: that is no news to it."""
+        notifier = self.notifier
+        if notifier is None or notifier.told is None or self.watch is None:
+            return
+        try:
+            snapshot = await self.gateway.views.watches.refresh(self.watch)
+        except (Failure, Refused) as error:
+            log.info("told of what it did itself", login=self.login, cause=repr(error))
+        else:
+            notifier.tell(snapshot, touching(*names))
+
+    # --- watches.Member ---
+
+    def tree_changed(self) -> None:
+        self.poke()
+
+    def account_closed(self) -> None:
+        self.link.end(b"[CONTACTADMIN] Account is closed")
 
     # --- changing state ---
 
@@ -234,6 +359,7 @@ class Session:
         self.account_id = account_id
         self.login = login
         self.masked = hidden(masked)
+        self.watch = self.gateway.views.watches.enter(account_id, self)
         policy = self.gateway.policy
         self.link.set_limits(Limits(append=policy.message_limit), idle_seconds=policy.idle_seconds)
 
@@ -263,6 +389,8 @@ class Session:
             return
         if self.state is State.SELECTED:
             self.state = State.AUTHENTICATED
+        if self.notifier is not None:
+            self.notifier.left(selected)
         self.gateway.views.leave(selected.view, selected)
         await self._claim_recent(selected)
 
@@ -282,9 +410,31 @@ class Session:
     def closed(self) -> Coroutine[Any, Any, None] | None:
         """The connection is gone: the work that is left, if any."""
         self.state = State.LOGOUT
+        self._leave_account()
+        return self._leave_quietly() if self.following else None
+
+    async def unauthenticate(self) -> None:
+        """RFC 8437: as if the client had just connected; nothing of the account is left behind."""
+        await self.deselect()
+        self._leave_account()
+        if self.following:
+            self.following = False
+            await self.gateway.news.unsubscribe(self.account)
+        self.state = State.NOT_AUTHENTICATED
+        self.account_id = None
+        self.login = ""
+        self.masked = frozenset()
+        self.enabled.clear()
+        self.link.await_login()
+
+    def _leave_account(self) -> None:
+        """Give back what login took."""
+        self.stop_notifying(None)
+        if self.watch is not None:
+            self.gateway.views.watches.leave(self.watch, self)
+            self.watch = None
         if self.account_id is not None:
             self.gateway.accounts.release(self.account_id)
-        return self._leave_quietly() if self.following else None
 
     async def _leave_quietly(self) -> None:
         try:

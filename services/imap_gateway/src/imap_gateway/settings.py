@@ -18,6 +18,7 @@ class Settings(StorageClientSettings, AmqpSettings, EdgeSettings):
     bytes_in_flight: int = Field(256 * MIB, ge=MIB, description="Message bytes held by all sessions together")
     cache_bytes: int = Field(64 * MIB, ge=MIB, description="Rendered parts of messages that are kept")
     mailbox_cache_bytes: int = Field(128 * MIB, ge=MIB, description="Mailboxes kept warm without a session")
+    imap_compress: bool = Field(False, description="Offer COMPRESS=DEFLATE; about 110 KB for each session that uses it")
 
     def policy(self) -> Policy:
         """What sessions need of it."""
@@ -28,4 +29,5 @@ class Settings(StorageClientSettings, AmqpSettings, EdgeSettings):
             sessions_per_account=self.sessions_per_account,
             body_cache=self.cache_bytes,
             warm_views=self.mailbox_cache_bytes,
+            compress=self.imap_compress,
         )

@@ -28,6 +28,7 @@ from .blocks import BlockCache
 from .policy import Policy
 from .selected import Selected
 from .view import View
+from .watches import Watches
 
 POLL_SECONDS = 15.0
 POLL_SECONDS_WITHOUT_NEWS = 1.0
@@ -52,6 +53,7 @@ class Views:
         self._next: dict[MailboxId, asyncio.Task[None]] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._polled = asyncio.Event()
+        self.watches = Watches(read, self.spawn)
 
     def __len__(self) -> int:
         return len(self._views)
@@ -204,7 +206,8 @@ class Views:
             await self.refresh(view)
 
     def on_news(self, news: MailboxChanged) -> None:
-        """Something changed in a mailbox, perhaps one that is open here."""
+        """Something changed in a mailbox, perhaps one that is open here, or in an account."""
+        self.watches.on_news(news)
         view = self._views.get(news.mailbox_id)
         if view is None:
             return
@@ -225,8 +228,8 @@ class Views:
                 return
             metrics.notify_delay.observe(max(0.0, time.time() - news.committed_at / 1000))
 
-    async def poll(self) -> None:
-        """Ask once for all watched views."""
+    async def poll(self, *, hurry: bool = False) -> None:
+        """Ask once for all watched views, and for the watched trees (unless that was just done, but in a `hurry`)."""
         watched = [view for view in self._views.values() if view.watchers and not view.gone]
         for start in range(0, len(watched), POLL_BATCH):
             batch = watched[start : start + POLL_BATCH]
@@ -239,6 +242,7 @@ class Views:
                     self._end(view)
                 elif modseq > view.sync:
                     await self.refresh(view)
+        await self.watches.poll(hurry=hurry)
 
     def poll_now(self) -> None:
         """The news channel was away and is back: what was said meanwhile is lost."""
@@ -254,10 +258,11 @@ class Views:
             # Looked at every second: a channel that is lost in the middle of the long pause must not wait for its end.
             if connected() and not self._polled.is_set() and time.monotonic() < due:
                 continue
+            hurry = self._polled.is_set()
             self._polled.clear()
             due = time.monotonic() + POLL_SECONDS
             try:
-                await self.poll()
+                await self.poll(hurry=hurry)
             except (Failure, Refused) as error:
                 log.warning("poll failed", cause=repr(error))
 

@@ -63,7 +63,7 @@ class MemoryMailboxRead:
         out = []
         for account_id, mailbox_id, known in wanted:
             account = self._state.accounts.get(account_id)
-            mailbox = account.mailboxes.get(mailbox_id) if account else None
+            mailbox = account.mailboxes.get(mailbox_id) if account and not account.disabled else None
             modseq = mailbox.modseq if mailbox else -1
             if modseq == -1 or modseq > known:
                 out.append((mailbox_id, modseq))

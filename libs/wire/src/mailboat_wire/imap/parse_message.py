@@ -107,6 +107,9 @@ def _item(lexer: Lexer) -> t.FetchItem:
     return t.FetchSection(label, section, peek, _partial(lexer) if name != b"BINARY.SIZE" else None)
 
 
+fetch_item = _item  # NOTIFY names the items of new messages as FETCH does
+
+
 def _partial(lexer: Lexer) -> tuple[int, int] | None:
     if not lexer.peek(b"<"):
         return None

@@ -29,6 +29,7 @@ from mailboat_wire.imap.parse_message import (
     parse_uid_store,
 )
 from mailboat_wire.imap.parse_metadata import parse_get_metadata, parse_set_metadata
+from mailboat_wire.imap.parse_notify import parse_notify
 from mailboat_wire.imap.parse_search import parse_search, parse_uid_search
 
 MAX_ID_PAIRS = 30  # RFC 2971 3.3
@@ -154,6 +155,13 @@ def _parse_login(lexer: Lexer) -> t.Command:
     password = lexer.astring()
     lexer.end()
     return t.Login(lexer.tag, username, password)
+
+
+def _parse_compress(lexer: Lexer) -> t.Command:
+    lexer.space()
+    mechanism = lexer.atom().upper()
+    lexer.end()
+    return t.Compress(lexer.tag, mechanism)
 
 
 def _parse_enable(lexer: Lexer) -> t.Command:
@@ -420,6 +428,9 @@ _COMMANDS: dict[bytes, _Parse] = {
     b"COPY": parse_copy,
     b"MOVE": parse_move,
     b"SEARCH": parse_search,
+    b"NOTIFY": parse_notify,
+    b"COMPRESS": _parse_compress,
+    b"UNAUTHENTICATE": _bare(t.Unauthenticate),
 }
 
 _UID_COMMANDS: dict[bytes, _Parse] = {

@@ -172,11 +172,18 @@ def list_line(
     utf8: bool = False,
     delimiter: bytes = b"/",
     child_info: Iterable[bytes] = (),
+    old_name: str | None = None,
     word: bytes = b"LIST",
 ) -> bytes:
-    """LIST (or, by `word`, LSUB). `child_info` as in RFC 5258 3.5: the selection options that children match."""
+    """LIST (or, by `word`, LSUB). `child_info` as in RFC 5258 3.5: the selection options that children match.
+
+    `old_name`: what the mailbox was called until now (RFC 5465 5.4, RFC 9051 6.3.9.7).
+    """
     children = list(child_info)
-    extended = b' ("CHILDINFO" (%b))' % b" ".join(map(quoted, children)) if children else b""
+    items = [b'"CHILDINFO" (%b)' % b" ".join(map(quoted, children))] if children else []
+    if old_name is not None:
+        items.append(b'"OLDNAME" (%b)' % mailbox(old_name, utf8=utf8))
+    extended = b" (%b)" % b" ".join(items) if items else b""
     return b"* %b (%b) %b %b%b\r\n" % (
         word,
         b" ".join(attributes),

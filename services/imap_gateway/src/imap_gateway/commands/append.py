@@ -71,7 +71,7 @@ async def append(session: Session, command_: t.Append) -> Reply:
     finally:
         if held:
             budget.release(held)
-    await session.gateway.views.settle(result.delta, None)
+    await session.settle(result.delta)
     return ok(b"Appended", response.code_append_uid(result.uid_validity, result.uids))
 
 

@@ -20,7 +20,7 @@ async def close(session: Session, _command: t.Close) -> Reply:
     if not selected.read_only and view.has_deleted():
         delta = await session.gateway.store.write.expunge(session.account, view.mailbox_id, None, key=os.urandom(16))
         await session.deselect()
-        await session.gateway.views.settle(delta, None)
+        await session.settle(delta)
         if session.qresync and delta.modseq_before == selected.told and not selected.tracker.pending:
             # RFC 7162 3.2.8. Not if the client has something still to be told: with this number it would never ask.
             return ok(b"Closed", b"HIGHESTMODSEQ %d" % delta.modseq_after)

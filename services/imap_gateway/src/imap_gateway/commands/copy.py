@@ -26,7 +26,7 @@ async def copy(session: Session, command_: t.Copy) -> Reply:
         result = await write.copy(session.account, selected.view.mailbox_id, uids, command_.mailbox, key=os.urandom(16))
     except Refused as refused:
         raise Answer(refusal(refused, target=True)) from None
-    await session.gateway.views.settle(result.target, None)
+    await session.settle(result.target)
     if not result.source_uids:
         return ok(b"Nothing to copy")
     code = response.code_copy_uid(result.uid_validity, result.source_uids, result.target_uids)

@@ -23,4 +23,5 @@ async def create(session: Session, command_: t.Create) -> Reply:
         raise no(b"Not a special use that can be had", b"USEATTR")
     write = session.gateway.store.write
     await write.create(session.account, command_.mailbox, key=os.urandom(16), special_use=uses[0] if uses else None)
+    await session.absorb(command_.mailbox)
     return ok(b"Created")

@@ -16,4 +16,5 @@ from .registry import command
 async def delete(session: Session, command_: t.Delete) -> Reply:
     """RFC 9051 6.3.5; sessions in the mailbox, this one too, get BYE between commands."""
     await session.gateway.store.write.delete(session.account, command_.mailbox, key=os.urandom(16))
+    await session.absorb(command_.mailbox)
     return ok(b"Deleted")

@@ -23,8 +23,8 @@ async def expunge(session: Session, command_: t.Expunge) -> Reply:
     uids = None if command_.uids is None else view.select(selected.ranges(command_.uids, uid=True))
     if uids is None or len(uids):
         delta = await write.expunge(session.account, view.mailbox_id, uids, key=os.urandom(16))
-        await session.gateway.views.settle(delta, selected)
+        await session.settle(delta, selected)
     if session.condstore:
-        session.tell(expunge=True)
+        session.tell(expunge=True, asked=True)
         return ok(b"Expunged", b"HIGHESTMODSEQ %d" % view.sync)
     return ok(b"Expunged")

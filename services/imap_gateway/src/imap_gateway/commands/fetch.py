@@ -20,7 +20,7 @@ async def fetch(session: Session, command_: t.Fetch) -> Reply:
     """RFC 9051 6.4.5; messages that another session has expunged are passed over (RFC 2180 4.1.2)."""
     if command_.vanished and not session.qresync:
         raise bad(b"VANISHED needs QRESYNC enabled")
-    items = _items(session, command_)
+    items = items_of(session, command_)
     selected = session.mailbox
     ranges = selected.ranges(command_.sequence, uid=command_.uid)
     lost = not command_.uid and selected.tracker.lost(ranges)
@@ -35,7 +35,7 @@ async def fetch(session: Session, command_: t.Fetch) -> Reply:
     return ok(b"Some messages are gone", b"EXPUNGEISSUED") if lost else ok(b"Fetched")
 
 
-def _items(session: Session, command_: t.Fetch) -> list[Item]:
+def items_of(session: Session, command_: t.Fetch) -> list[Item]:
     """The renderers; UID is implied by UID FETCH, MODSEQ by CHANGEDSINCE."""
     names = [item.name for item in command_.items]
     if any(name not in FETCH_ITEMS for name in names):

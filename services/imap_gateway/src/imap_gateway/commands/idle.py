@@ -31,15 +31,29 @@ async def idle(session: Session, _command: t.Idle) -> Reply:
     try:
         done = session.link.expect_line(CONTINUE)
         session.wake()  # from here on news is told as it comes
-        period = session.gateway.policy.keepalive_seconds
-        while not done.done():
-            await asyncio.wait((done,), timeout=period * random.uniform(0.75, 1.0))  # noqa: S311 - spreads load
-            if not done.done() and not session.link.full:
-                session.write(STILL_HERE)
+        await _wait(session, done)
         line = done.result()
     finally:
         session.idling = False
+        session.nudge = None
         metrics.idle_sessions.dec()
     if line.upper() != b"DONE":
         raise bad(b"Expected DONE")
     return ok(b"Idle ended")
+
+
+async def _wait(session: Session, done: asyncio.Future[bytes]) -> None:
+    """Keep the connection alive, and say what NOTIFY asked for, until the client's line is there."""
+    loop = asyncio.get_running_loop()
+    period = session.gateway.policy.keepalive_seconds
+    due = 0.0
+    while not done.done():
+        if loop.time() >= due:
+            if due and not session.link.full:
+                session.write(STILL_HERE)
+            due = loop.time() + period * random.uniform(0.75, 1.0)  # noqa: S311 - spreads load
+        session.nudge = loop.create_future()
+        if session.notifier is not None:
+            await session.speak()  # also of what came between two rounds
+        waiting = (done, session.nudge)
+        await asyncio.wait(waiting, timeout=due - loop.time(), return_when=asyncio.FIRST_COMPLETED)

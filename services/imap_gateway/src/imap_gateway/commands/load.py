@@ -6,6 +6,7 @@ from . import (  # noqa: F401 - each registers itself
     capability,
     check,
     close,
+    compress,
     copy,
     create,
     delete,
@@ -25,6 +26,7 @@ from . import (  # noqa: F401 - each registers itself
     move,
     namespace,
     noop,
+    notify,
     rename,
     search,
     select,
@@ -33,6 +35,7 @@ from . import (  # noqa: F401 - each registers itself
     status,
     store,
     subscribe,
+    unauthenticate,
     unselect,
     unsubscribe,
 )

@@ -32,6 +32,6 @@ async def move(session: Session, command_: t.Move) -> Reply:
         code = response.code_copy_uid(result.uid_validity, result.source_uids, result.target_uids)
         session.write(b"* OK [%b] Moved\r\n" % code)
     if result.source is not None:
-        await session.gateway.views.settle(result.source, selected)
-    await session.gateway.views.settle(result.target, selected)
+        await session.settle(result.source, selected)
+    await session.settle(result.target, selected)
     return ok(b"Moved")

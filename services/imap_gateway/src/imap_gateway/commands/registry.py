@@ -37,7 +37,7 @@ class Expunge(enum.Enum):
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One command. `pipelined`: the client may have sent more behind it; False where that would be an attack
-    (STARTTLS).
+    (STARTTLS, COMPRESS).
     """
 
     name: bytes

@@ -19,4 +19,5 @@ async def rename(session: Session, command_: t.Rename) -> Reply:
     await write.rename(session.account, command_.source, command_.target, key=os.urandom(16))
     if session.selected is not None and command_.source == "INBOX":
         await session.gateway.views.refresh(session.selected.view)
+    await session.absorb(command_.source, command_.target)
     return ok(b"Renamed")

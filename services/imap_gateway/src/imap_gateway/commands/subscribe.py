@@ -17,4 +17,5 @@ async def subscribe(session: Session, command_: t.Subscribe) -> Reply:
     """RFC 9051 6.3.7: a name needs no mailbox behind it."""
     write = session.gateway.store.write
     await write.subscribe(session.account, command_.mailbox, True, key=os.urandom(16))
+    await session.absorb(command_.mailbox)
     return ok(b"Subscribed")

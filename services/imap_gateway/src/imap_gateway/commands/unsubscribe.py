@@ -17,4 +17,5 @@ async def unsubscribe(session: Session, command_: t.Unsubscribe) -> Reply:
     """RFC 9051 6.3.8: a name needs no mailbox behind it."""
     write = session.gateway.store.write
     await write.subscribe(session.account, command_.mailbox, False, key=os.urandom(16))
+    await session.absorb(command_.mailbox)
     return ok(b"Unsubscribed")

@@ -159,12 +159,20 @@ class MongoMailboxRead:
 
     @guarded
     async def poll(self, wanted: Sequence[tuple[AccountId, MailboxId, int]]) -> list[tuple[MailboxId, int]]:
-        """Of those asked for: the mailboxes whose highest_modseq is higher, with it; -1 for a deleted one."""
+        """Of those asked for: the mailboxes whose highest_modseq is higher, with it; -1 for those that are deleted or
+        whose account is disabled.
+        """
         ids = [mailbox_id for _, mailbox_id, _ in wanted]
         fields = {"highest_modseq": 1, "a": 1, "deleted_at": 1}
+        closed = {"_id": {"$in": list({account_id for account_id, _, _ in wanted})}, "disabled": True}
         async with self._db.snapshot() as session:
             found = await self._db[schema.MAILBOXES].find({"_id": {"$in": ids}}, fields, session=session)
-        alive = {(d["a"], d["_id"]): d["highest_modseq"] for d in found if d.get("deleted_at") is None}
+            disabled = {d["_id"] for d in await self._db[schema.ACCOUNTS].find(closed, {"_id": 1}, session=session)}
+        alive = {
+            (d["a"], d["_id"]): d["highest_modseq"]
+            for d in found
+            if d.get("deleted_at") is None and d["a"] not in disabled
+        }
         out = []
         for account_id, mailbox_id, known in wanted:
             modseq = alive.get((account_id, mailbox_id), -1)

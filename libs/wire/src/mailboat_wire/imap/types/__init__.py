@@ -57,6 +57,11 @@ from mailboat_wire.imap.types.metadata import (
     GetMetadata,
     SetMetadata,
 )
+from mailboat_wire.imap.types.notify import (
+    EventGroup,
+    MailboxFilter,
+    Notify,
+)
 from mailboat_wire.imap.types.quota import (
     GetQuota,
     GetQuotaRoot,
@@ -87,11 +92,13 @@ from mailboat_wire.imap.types.search import (
 from mailboat_wire.imap.types.session import (
     Authenticate,
     Capability,
+    Compress,
     Id,
     Login,
     Logout,
     Noop,
     StartTls,
+    Unauthenticate,
     UnknownCommand,
 )
 
@@ -103,6 +110,7 @@ __all__ = [
     "Check",
     "Close",
     "Command",
+    "Compress",
     "Copy",
     "Create",
     "DateField",
@@ -110,6 +118,7 @@ __all__ = [
     "Delete",
     "Depth",
     "Enable",
+    "EventGroup",
     "Examine",
     "Expunge",
     "Fetch",
@@ -126,9 +135,11 @@ __all__ = [
     "Login",
     "Logout",
     "Lsub",
+    "MailboxFilter",
     "Move",
     "Namespace",
     "Noop",
+    "Notify",
     "ObjectIdKind",
     "QResync",
     "Rename",
@@ -159,6 +170,7 @@ __all__ = [
     "StoreMode",
     "Subscribe",
     "TextField",
+    "Unauthenticate",
     "UnknownCommand",
     "Unselect",
     "Unsubscribe",

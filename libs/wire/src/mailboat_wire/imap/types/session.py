@@ -1,6 +1,6 @@
 """Commands of any state and of sessions that are not logged in.
 
-RFC 9051 6.1, 6.2; ID (RFC 2971), SASL-IR (RFC 4959).
+RFC 9051 6.1, 6.2; ID (RFC 2971), SASL-IR (RFC 4959), COMPRESS (RFC 4978), UNAUTHENTICATE (RFC 8437).
 """
 
 from __future__ import annotations
@@ -45,6 +45,21 @@ class UnknownCommand(Command):
 @dataclass(frozen=True, slots=True)
 class StartTls(Command):
     name: ClassVar[bytes] = b"STARTTLS"
+
+
+@dataclass(frozen=True, slots=True)
+class Unauthenticate(Command):
+    """RFC 8437."""
+
+    name: ClassVar[bytes] = b"UNAUTHENTICATE"
+
+
+@dataclass(frozen=True, slots=True)
+class Compress(Command):
+    """RFC 4978. `mechanism` upper case."""
+
+    name: ClassVar[bytes] = b"COMPRESS"
+    mechanism: bytes
 
 
 @dataclass(frozen=True, slots=True)
