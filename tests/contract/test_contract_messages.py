@@ -62,6 +62,27 @@ async def test_body_infos_are_rendered_and_a_stranger_sees_none(world: World) ->
     assert refused.value.code is RefusedCode.NO_MESSAGE
 
 
+async def test_a_conversation_is_one_thread_and_copies_stay_in_it(world: World) -> None:
+    reply = MESSAGE.replace(b"Message-ID: <1@", b"Message-ID: <2@").replace(
+        b"Subject", b"In-Reply-To: <1@elsewhere.example>\r\nSubject"
+    )
+    alone = b"Subject: no ids\r\n\r\n"
+    messages = [AppendMessage(each) for each in (MESSAGE, reply, alone, alone)]
+    await world.store.write.append(world.account, "INBOX", messages, key=key())
+    inbox = await world.inbox()
+    await world.store.write.copy(world.account, inbox.head.mailbox_id, [2], "INBOX", key=key())
+    rows = (await world.inbox()).changed
+    ids = [rows.body_id(row) for row in range(5)]
+    assert ids[4] == ids[1]
+    infos = await world.store.read.body_infos(world.account, ids, BodyField.THREAD | BodyField.PREVIEW)
+    first, second, third, fourth, copied = [
+        info.thread for info in infos if info is not None and info.preview is not None
+    ]
+    assert first == second == copied
+    assert len({first, third, fourth}) == 3
+    assert {len(thread or b"") for thread in (first, third, fourth)} == {16}
+
+
 async def test_append_is_all_or_nothing_over_quota(world: World) -> None:
     account = await world.new_account(quota=len(MESSAGE) * 2)
     with pytest.raises(Refused) as refused:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 
 from mailboat_common import crash
-from mailboat_common.errors import Refused
+from mailboat_common.errors import Refused, RefusedCode
 from mailboat_common.ids import trace_id
 from mailboat_store_client.types import (
     AccountId,
@@ -22,6 +22,7 @@ from mailboat_store_client.types import (
     Envelope,
     EnvelopeRecipient,
     FlagMode,
+    MailboxId,
 )
 from storage_api.db.driver import connect
 from storage_api.store.compaction import compact_due
@@ -68,12 +69,34 @@ async def hammer(store: MongoStore, account: AccountId, seed: int, turns: int, a
         elif what < 0.7:
             flags = rng.sample(FLAGS, 2)
             await store.write.store_flags(account, ids[name], uids, rng.choice(list(FlagMode)), flags, key=key)
-        elif what < 0.85:
+        elif what < 0.75:
+            await replace(store, account, ids[name], uids[0], rng.choice(MAILBOXES), tag=tag, key=key, acked=acked)
+        elif what < 0.88:
             await store.write.move(account, ids[name], uids, rng.choice(MAILBOXES), key=key)
-        elif what < 0.95:
+        elif what < 0.96:
             await store.write.expunge(account, ids[name], uids, key=key, only_deleted=rng.random() < 0.5)
         else:
             await compact_due(store.db, store.committer, FAR_FUTURE)
+
+
+async def replace(
+    store: MongoStore,
+    account: AccountId,
+    mailbox_id: MailboxId,
+    uid: int,
+    target: str,
+    *,
+    tag: str,
+    key: bytes,
+    acked: Callable[[str], None],
+) -> None:
+    """Replace a message, if it is still there."""
+    try:
+        await store.write.replace(account, mailbox_id, uid, target, AppendMessage(message(tag)), key=key)
+    except Refused as refused:
+        assert refused.code is RefusedCode.NO_MESSAGE
+        return
+    acked(tag)
 
 
 async def _main(uri: str, database: str, *rest: str) -> None:

@@ -17,6 +17,7 @@ from mailboat_mime import (
     scan,
     sent_date,
     text_of,
+    thread_id,
     unicode_domains,
 )
 from mailboat_mime.text import html_to_text
@@ -81,6 +82,7 @@ ALTERNATIVE = (
         (lf("Content-Type: image/png\n\nx"), "", ""),
         (lf("Content-Type: message/rfc822\n\nSubject: =?utf-8?q?s=C3=BC?=\n\nin"), "", "Subject: sü\nin"),
         (lf("Content-Type: multipart/mixed; boundary=b\n\n--b\n\n \n--b\n" + HTML + "<p>x\n--b--"), "x", " \n\nx"),
+        (lf("\na\0b\x1b\x7fc\n"), "a b c", "a\0b\x1b\x7fc\r\n"),
         (b"", "", ""),
     ],
 )
@@ -275,3 +277,20 @@ def test_hostile_subjects_are_bounded(piece: bytes) -> None:
 def test_base_subject_is_its_own_base(subject: str) -> None:
     base = base_subject(subject.encode())
     assert base_subject(base.encode()) == base
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        (b"Message-ID: <a@x>\r\n\r\n", b"Message-ID: <b@x>\r\nIn-Reply-To: <a@x>\r\n\r\n", True),
+        (b"Message-ID: <a@x>\r\n\r\n", b"Message-ID: <c@x>\r\nReferences: <a@x>\r\n <b@x>\r\n\r\n", True),
+        (b"Message-ID: <a@x>\r\n\r\n", b"Message-ID: <b@x>\r\n\r\n", False),
+        (b"Message-ID: <a@x>\r\n\r\n", b"Subject: a\r\n\r\n", False),
+    ],
+)
+def test_thread_ids(first: bytes, second: bytes, same: bool) -> None:
+    assert (thread_id(first) == thread_id(second)) is same
+
+
+def test_a_message_without_ids_is_a_thread_of_its_own() -> None:
+    assert thread_id(b"Subject: x\r\n\r\n") is None

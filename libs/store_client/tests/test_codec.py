@@ -13,7 +13,7 @@ from mailboat.storage.v1 import directory_pb2 as directory
 from mailboat.storage.v1 import mailbox_read_pb2 as read
 from mailboat.storage.v1 import mailbox_write_pb2 as write
 from mailboat_common.errors import Internal, Refused, RefusedCode, Unavailable
-from mailboat_store_client import codec, codec_account, columns, events, framing
+from mailboat_store_client import codec, codec_account, codec_append, columns, events, framing
 from mailboat_store_client.types import (
     NO_MAILBOX,
     AccountId,
@@ -41,6 +41,7 @@ from mailboat_store_client.types import (
     Quota,
     RecipientResult,
     RecipientStatus,
+    ReplaceResult,
     Resolution,
     SpecialUse,
     StoreResult,
@@ -120,7 +121,7 @@ def test_tree(value: MailboxTree) -> None:
 
 @given(st.builds(AppendResult, u32, uids, deltas))
 def test_append_result(value: AppendResult) -> None:
-    assert codec.from_append_result(wire(codec.to_append_result(value))) == value
+    assert codec_append.from_append_result(wire(codec_append.to_append_result(value))) == value
 
 
 @given(st.builds(StoreResult, deltas, uids))
@@ -152,16 +153,18 @@ def test_poll(wanted: list, moved: list) -> None:
             u32,
             *[st.none() | st.binary(max_size=9)] * 5,
             preview=st.none() | texts,
+            thread=st.none() | ids,
         ),
         max_size=4,
     ),
-    st.sampled_from([BodyField.NONE, BodyField.HEADER | BodyField.PREVIEW, BodyField(63)]),
+    st.sampled_from([BodyField.NONE, BodyField.HEADER | BodyField.PREVIEW, BodyField(127)]),
 )
 def test_body_infos(infos: list[BodyInfo | None], fields: BodyField) -> None:
     body_ids = [info.body_id if info else BodyId(bytes(16)) for info in infos]
     got = codec.from_body_infos(wire(codec.to_body_infos(infos, fields)), body_ids)
     names = {BodyField.HEADER: "header", BodyField.STRUCTURE: "structure", BodyField.ENVELOPE: "envelope"}
     names |= {BodyField.BODYSTRUCTURE: "bodystructure", BodyField.BODY: "body", BodyField.PREVIEW: "preview"}
+    names |= {BodyField.THREAD: "thread"}
     for sent, received in zip(infos, got, strict=True):
         if sent is None or received is None:
             assert sent is received
@@ -183,10 +186,25 @@ def test_contents(contents: list[bytes | None]) -> None:
     )
 )
 def test_append(messages: list[AppendMessage]) -> None:
-    body = b"".join(codec.to_append(AccountId(bytes(16)), "Sent", messages, b"k" * 16))
-    request, got = codec.from_append(body)
+    body = b"".join(codec_append.to_append(AccountId(bytes(16)), "Sent", messages, b"k" * 16))
+    request, got = codec_append.from_append(body)
     assert (request.account_id, request.name, request.key) == (bytes(16), "Sent", b"k" * 16)
     assert got == messages
+
+
+@given(st.builds(AppendMessage, st.binary(max_size=20), st.lists(texts, max_size=3).map(tuple), st.none() | i64), u32)
+def test_replace(message: AppendMessage, uid: int) -> None:
+    mailbox_id = MailboxId(b"m" * 16)
+    asked = codec_append.to_replace(AccountId(bytes(16)), mailbox_id, uid, "Drafts", message, key=b"k" * 16)
+    request, got = codec_append.from_replace(b"".join(asked))
+    assert (request.account_id, request.mailbox_id, request.uid) == (bytes(16), mailbox_id, uid)
+    assert (request.target, request.key) == ("Drafts", b"k" * 16)
+    assert got == message
+
+
+@given(st.builds(ReplaceResult, u32, u32, deltas, st.none() | deltas))
+def test_replace_result(value: ReplaceResult) -> None:
+    assert codec_append.from_replace_result(wire(codec_append.to_replace_result(value))) == value
 
 
 def test_directory_values() -> None:

@@ -94,6 +94,30 @@ APPENDS = [
         ],
     ),
     (
+        b"a REPLACE 4 box (\\Seen) {5}\r\nhello\r\n" + NOOP,
+        [
+            AppendFrame(b"a", (b"a REPLACE 4 box (\\Seen) ",), (), 5, False, False),
+            b"+ OK\r\n",
+            b"hello",
+            AppendEnd(b"a", b""),
+            AFTER,
+        ],
+    ),
+    (
+        b"a uid replace * {3+}\r\nbox ~{501+}\r\n" + b"q" * 501 + b"\r\n" + NOOP,
+        [
+            AppendFrame(b"a", (b"a uid replace * ", b" "), (Literal(b"box"),), 501, True, False),
+            b"",
+            b"q" * 501,
+            AppendEnd(b"a", b""),
+            AFTER,
+        ],
+    ),
+    (
+        b"a REPLACE {1+}\r\n4 box {2+}\r\nhi\r\n" + NOOP,
+        [frame(b"a", b"a REPLACE ", b" box ", b"", literals=[(b"4",), (b"hi",)]), AFTER],
+    ),
+    (
         b"a APPEND box UTF8 (~{2+}\r\n\xff\x00)\r\n",
         [
             AppendFrame(b"a", (b"a APPEND box UTF8 (",), (), 2, True, False),

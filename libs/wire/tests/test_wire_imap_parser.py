@@ -205,6 +205,13 @@ MESSAGES = [
     ),
     (b"FETCH 1 BINARY.SIZE[2]", t.Fetch(A, False, seq((1, 1)), (FetchSection(b"BINARY.SIZE[", Section((2,)), True),))),
     (b"FETCH 1 EMAILID", t.Fetch(A, False, seq((1, 1)), items(b"EMAILID"))),
+    (b"FETCH 1 preview", t.Fetch(A, False, seq((1, 1)), (t.FetchPreview(b"PREVIEW"),))),
+    (b"FETCH 1 PREVIEW (lazy)", t.Fetch(A, False, seq((1, 1)), (t.FetchPreview(b"PREVIEW", True),))),
+    (
+        b"FETCH 1 (UID PREVIEW (LAZY LAZY) FLAGS)",
+        t.Fetch(A, False, seq((1, 1)), (*items(b"UID"), t.FetchPreview(b"PREVIEW", True), *items(b"FLAGS"))),
+    ),
+    (b"FETCH 1 PREVIEW (CHANGEDSINCE 5)", t.Fetch(A, False, seq((1, 1)), (t.FetchPreview(b"PREVIEW"),), 5)),
     (b"FETCH $ FLAGS", t.Fetch(A, False, SequenceSet((), saved=True), items(b"FLAGS"))),
     (b"FETCH 1 FLAGS (CHANGEDSINCE 12345)", t.Fetch(A, False, seq((1, 1)), items(b"FLAGS"), 12345)),
     (
@@ -288,6 +295,8 @@ BAD = [
         b"APPEND",
         b"APPEND x",
         b"APPEND x y",
+        b"REPLACE 1 x",
+        b"UID REPLACE 1 x",
     ),
     *(b"FETCH", b"FETCH 1", b"FETCH x FLAGS", b"FETCH 0 FLAGS", b"FETCH 1 ()", b"FETCH 1 (FLAGS", b"FETCH 1 FLAGS UID"),
     *(b"FETCH 4294967296 FLAGS", b"FETCH 1,,2 FLAGS", b"FETCH 1: FLAGS", b"FETCH 1:2:3 FLAGS", b"FETCH $,1 FLAGS"),
@@ -318,6 +327,7 @@ BAD = [
         b"FETCH 1 FLAGS (VANISHED)",
         b"FETCH 1 FLAGS (CHANGEDSINCE 1 VANISHED)",
         b"FETCH 1 FLAGS ()",
+        *(b"FETCH 1 PREVIEW ()", b"FETCH 1 PREVIEW (LAZY ", b"FETCH 1 (PREVIEW (EAGER))", b"FETCH 1 (PREVIEW  (LAZY))"),
     ),
     *(b"FETCH 1 (ALL)x", b"FETCH 1 FLAGS (X 1)", b"UID FETCH 1 FLAGS (CHANGEDSINCE)", b"FETCH 1 (FLAGS  UID)"),
     *(
@@ -396,6 +406,25 @@ APPENDS = [
         True,
         t.Append(A, "INBOX", t.AppendMessage((), dt.datetime(2026, 11, 1, 23, 30, tzinfo=dt.UTC), 9, True)),
     ),
+    (
+        (b"a REPLACE 4 Drafts (\\Seen \\draft) ",),
+        (),
+        False,
+        t.Replace(A, False, seq((4, 4)), "Drafts", t.AppendMessage((b"\\Seen", b"\\Draft"), None, 9)),
+    ),
+    (
+        (b"a Uid Replace 2000 ", b' "17-Jul-1996 02:44:25 -0700" '),
+        (Literal(b"inbox"),),
+        True,
+        t.Replace(
+            A,
+            True,
+            seq((2000, 2000)),
+            "INBOX",
+            t.AppendMessage((), dt.datetime(1996, 7, 17, 9, 44, 25, tzinfo=dt.UTC), 9, True),
+        ),
+    ),
+    ((b"a REPLACE * x ",), (), False, t.Replace(A, False, seq((0, 0)), "x", t.AppendMessage((), None, 9))),
 ]
 
 
@@ -415,6 +444,8 @@ def test_append_heads(texts, literals, binary, expected):
             b'a APPEND x "01-Jan-2020 00:00:60 +0000" ',
             b'a APPEND x "01-Jan-2020 00:00:00 +0060" ',
             b"a APPEND x UTF8 (",
+            *(b"a REPLACE x ", b"a REPLACE 0 x ", b"a REPLACE 1:2 x ", b"a REPLACE 1,2 x ", b"a REPLACE $ x "),
+            *(b"a UID REPLACE 4294967296 x ", b"a REPLACE 1 x (\\Seen ", b"a REPLACE 1 x y ", b"a REPLACE 1  x "),
         ),
     ],
 )

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 
 import pytest
+from mailboat_common.errors import Refused, RefusedCode
 from mailboat_common.ids import trace_id, uuid7
 from mailboat_store_client.types import (
     DEAD,
@@ -433,8 +434,17 @@ async def test_inbox_renamed_away_is_no_loss(world: World) -> None:
     assert findings == []
 
 
+async def replace_one(world: World, rng: random.Random, content: bytes) -> None:
+    """REPLACE of a message of INBOX, if another writer leaves it there."""
+    uid, target = rng.randint(1, 140), rng.choice(("INBOX", "Archive"))
+    try:
+        await world.store.write.replace(world.account_id, world.inbox, uid, target, AppendMessage(content), key=key())
+    except Refused as refused:
+        assert refused.code is RefusedCode.NO_MESSAGE
+
+
 async def test_a_busy_store_makes_no_false_finding(own: Database, store: MongoStore) -> None:
-    """Writers on two accounts append, deliver, flag, copy, move, expunge, create and delete while audits run."""
+    """Writers on two accounts append, deliver, flag, copy, move, replace, expunge, create and delete while audits run."""
     second = MongoStore(own)
     worlds = [await make_world(own, s) for s in (store, second)]
     found: list[Finding] = []
@@ -450,6 +460,8 @@ async def test_a_busy_store_makes_no_false_finding(own: Database, store: MongoSt
             if turn % 3 == 0:
                 await write.move(account_id, world.inbox, uids[:4], "Archive", key=key())
                 await write.copy(account_id, world.inbox, uids[4:], "Junk", key=key())
+            if turn % 2 == 0:
+                await replace_one(world, rng, message(turn))
             if turn % 4 == 0:
                 await write.expunge(account_id, world.inbox, None, key=key())
             if turn % 7 == 0:

@@ -21,7 +21,6 @@ from storage_api.store.bodies_render import (
     pack,
     render,
     segments_of,
-    thread_id,
     unpack,
 )
 from storage_api.store.dictionaries import train
@@ -96,23 +95,6 @@ def test_no_rendered_field_is_over_its_bound() -> None:
         structure = fields["structure"]
         assert isinstance(structure, bytes)
         assert Part.from_bytes(structure).body_end == len(content)
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "same"),
-    [
-        (b"Message-ID: <a@x>\r\n\r\n", b"Message-ID: <b@x>\r\nIn-Reply-To: <a@x>\r\n\r\n", True),
-        (b"Message-ID: <a@x>\r\n\r\n", b"Message-ID: <c@x>\r\nReferences: <a@x>\r\n <b@x>\r\n\r\n", True),
-        (b"Message-ID: <a@x>\r\n\r\n", b"Message-ID: <b@x>\r\n\r\n", False),
-        (b"Message-ID: <a@x>\r\n\r\n", b"Subject: a\r\n\r\n", False),
-    ],
-)
-def test_thread_ids(first: bytes, second: bytes, same: bool) -> None:
-    assert (thread_id(first) == thread_id(second)) is same
-
-
-def test_a_message_without_ids_is_a_thread_of_its_own() -> None:
-    assert thread_id(b"Subject: x\r\n\r\n") is None
 
 
 @given(st.binary(max_size=3000), st.sampled_from([bodies_zstd.NO_DICTIONARY, dictionaries.CURRENT]))

@@ -92,7 +92,7 @@ async def test_processes_killed_in_mid_transaction(
     acked = [f"first-{n}" for n in range(300)]
     done = asyncio.Event()
     watcher = asyncio.create_task(watch(stores[1], account, inbox, done))
-    points = ["commit.between_writes:8", "commit.before_commit:5", "commit.after_commit:4", "move.before_commit:1"]
+    points = ["commit.between_writes:8", "replace.before_commit:1", "commit.after_commit:4", "move.before_commit:1"]
 
     async def victim(number: int, point: str) -> None:
         child = await asyncio.create_subprocess_exec(

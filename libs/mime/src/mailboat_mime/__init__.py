@@ -12,7 +12,7 @@ normalises a message. Pure functions, no asyncio, no logging, no other package.
 
 from mailboat_mime.addresses import Address, parse_addresses
 from mailboat_mime.content import Content
-from mailboat_mime.dates import base_subject, message_id, references, sent_date
+from mailboat_mime.dates import base_subject, message_id, references, sent_date, thread_id
 from mailboat_mime.decoding import IDENTITY, Decoder, transfer_decoder
 from mailboat_mime.envelope import envelope
 from mailboat_mime.headers import (
@@ -67,6 +67,7 @@ __all__ = [
     "sent_date",
     "structures",
     "text_of",
+    "thread_id",
     "transfer_decoder",
     "unfold",
     "unicode_domains",

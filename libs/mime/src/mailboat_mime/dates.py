@@ -1,6 +1,10 @@
-"""What the store indexes of a header: sent date, message ids, base subject (RFC 5322 3.3 and 3.6.4, RFC 5256 2.1)."""
+"""What the store indexes of a header: sent date, message ids and the thread they make, base subject.
+
+RFC 5322 3.3 and 3.6.4, RFC 5256 2.1.
+"""
 
 import datetime
+import hashlib
 import re
 
 from mailboat_mime.headers import decode_words, first_value
@@ -69,6 +73,14 @@ def references(block: bytes) -> tuple[bytes, ...]:
     if found:
         return tuple(found)
     return tuple(_ID.findall(first_value(block, b"in-reply-to") or b"")[:1])
+
+
+def thread_id(block: bytes) -> bytes | None:
+    """16 octets equal for messages of one conversation: a hash of the first id of References, else In-Reply-To, else
+    of Message-ID (the parent links of RFC 5256). None if the message has no id at all: it is a thread of its own."""
+    ids = references(block)
+    root = ids[0] if ids else message_id(block)
+    return hashlib.sha256(b"thread\0" + root).digest()[:16] if root else None
 
 
 # Base subject (RFC 5256 2.1 and the grammar of section 5)

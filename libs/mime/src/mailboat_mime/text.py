@@ -24,7 +24,7 @@ _HIDDEN = re.compile(r"<(?:(script|style|head|title)\b|!--)", re.IGNORECASE)
 _BLOCK_TAG = re.compile(r"</?(?:p|div|br|tr|li|ul|ol|h[1-6]|table|td|th|blockquote|hr)\b[^<>]*>", re.IGNORECASE)
 _TAG = re.compile(r"<[/!?a-zA-Z][^<>]*>")
 _A_LABEL = re.compile(r"\bxn--([a-z0-9-]{1,59})(?![a-z0-9-])", re.IGNORECASE)
-_SPACES = re.compile(r"[\s\u200b-\u200f\u2028\u2029\ufeff\u00ad\u034f]+")
+_SPACES = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028\u2029\ufeff\u00ad\u034f]+")
 
 
 def decode_part(body: bytes, encoding: bytes) -> bytes:
@@ -115,7 +115,8 @@ def _letters(match: re.Match[str]) -> str:
 def preview(part: Part, message: bytes) -> str:
     """At most 200 characters of readable text: the first text/plain, else text/html, that isn't an attachment.
 
-    White space is collapsed to single spaces. Embedded messages aren't looked into. Empty if there is no text.
+    White space and control characters are collapsed to single spaces. Embedded messages aren't looked into. Empty if
+    there is no text.
     """
     for leaf in _candidates(part, message):
         first = _SLACK * 4 if _is_html(leaf) else _SLACK

@@ -1,4 +1,5 @@
-"""The store's values as protobuf messages and back; the only module, with `events`, where the two meet.
+"""The store's values as protobuf messages and back; with `codec_append` and `events` the only module where the
+two meet.
 
 `to_x` makes a message of a value, `from_x` a value of a message. Records are columns (`columns.py`). A number this
 version doesn't know (an enum of a newer peer) raises ValueError, which both sides treat as a broken call.
@@ -33,8 +34,6 @@ from .columns import (
 from .framing import cut, frame, unframe
 from .types import (
     AccountId,
-    AppendMessage,
-    AppendResult,
     BodyField,
     BodyId,
     BodyInfo,
@@ -326,6 +325,8 @@ def to_body_infos(infos: Sequence[BodyInfo | None], fields: BodyField) -> read.B
         _to_blobs([info.body for info in there], out.bodies)
     if BodyField.PREVIEW in fields:
         _to_blobs([None if info.preview is None else info.preview.encode() for info in there], out.previews)
+    if BodyField.THREAD in fields:
+        _to_blobs([info.thread for info in there], out.threads)
     return out
 
 
@@ -343,6 +344,7 @@ def from_body_infos(message: read.BodyInfosResponse, body_ids: Sequence[BodyId])
         _from_blobs(message.bodystructures, rows),
         _from_blobs(message.bodies, rows),
         _from_blobs(message.previews, rows),
+        _from_blobs(message.threads, rows),
         strict=True,
     )
     infos: list[BodyInfo | None] = []
@@ -350,9 +352,11 @@ def from_body_infos(message: read.BodyInfosResponse, body_ids: Sequence[BodyId])
         if not found:
             infos.append(None)
             continue
-        size, header_size, header, structure, envelope, bodystructure, body, preview = next(columns)
+        size, header_size, header, structure, envelope, bodystructure, body, preview, thread = next(columns)
         text = None if preview is None else preview.decode()
-        infos.append(BodyInfo(body_id, size, header_size, header, structure, envelope, bodystructure, body, text))
+        infos.append(
+            BodyInfo(body_id, size, header_size, header, structure, envelope, bodystructure, body, text, thread)
+        )
     return infos
 
 
@@ -380,42 +384,6 @@ def from_contents(body: bytes) -> list[bytes | None]:
 
 
 # MailboxWrite
-
-
-def to_append(account_id: AccountId, name: str, messages: Sequence[AppendMessage], key: bytes) -> list[bytes]:
-    """Question of Append, framed, in pieces."""
-    out = write.AppendRequest(account_id=account_id, name=name, key=key)
-    for message in messages:
-        out.messages.add(size=len(message.content), flags=message.flags, internal_date=message.internal_date)
-    return frame(out.SerializeToString(), [message.content for message in messages])
-
-
-def from_append(body: bytes) -> tuple[write.AppendRequest, list[AppendMessage]]:
-    """Question of Append."""
-    head, offset = unframe(body)
-    request = write.AppendRequest.FromString(head)
-    contents = cut(body, offset, [message.size for message in request.messages])
-    messages = [
-        AppendMessage(
-            content or b"",
-            tuple(message.flags),
-            message.internal_date if message.HasField("internal_date") else None,
-        )
-        for message, content in zip(request.messages, contents, strict=True)
-    ]
-    return request, messages
-
-
-def to_append_result(result: AppendResult) -> write.AppendResponse:
-    """Answer of Append."""
-    out = write.AppendResponse(uid_validity=result.uid_validity, uids=pack_numbers(U32, result.uids))
-    to_delta(result.delta, out.delta)
-    return out
-
-
-def from_append_result(message: write.AppendResponse) -> AppendResult:
-    """Answer of Append."""
-    return AppendResult(message.uid_validity, tuple(unpack(U32, message.uids)), from_delta(message.delta))
 
 
 def from_flag_mode(number: int) -> FlagMode:

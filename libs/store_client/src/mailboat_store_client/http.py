@@ -21,7 +21,7 @@ from mailboat_common.errors import Internal, Unavailable
 from mailboat_common.lifecycle import Lifecycle
 from mailboat_common.log import get_logger
 
-from . import codec, codec_account
+from . import codec, codec_account, codec_append
 from .balance import Balancer
 from .channel import CALL_SECONDS, Channel
 from .columns import U32, pack_ids, pack_numbers
@@ -45,6 +45,7 @@ from .types import (
     MailboxTree,
     MaildropLease,
     Quota,
+    ReplaceResult,
     Resolution,
     SpecialUse,
     StoreResult,
@@ -211,9 +212,9 @@ class HttpMailboxWrite:
     async def append(
         self, account_id: AccountId, name: str, messages: Sequence[AppendMessage], *, key: bytes
     ) -> AppendResult:
-        body = codec.to_append(account_id, name, messages, key)
+        body = codec_append.to_append(account_id, name, messages, key)
         answer = await self._channel.call("MailboxWriteService/Append", body, account_id)
-        return _decoded(lambda: codec.from_append_result(write.AppendResponse.FromString(answer)))
+        return _decoded(lambda: codec_append.from_append_result(write.AppendResponse.FromString(answer)))
 
     async def store_flags(
         self,
@@ -273,6 +274,13 @@ class HttpMailboxWrite:
         request = write.MoveRequest(account_id=account_id, mailbox_id=mailbox_id, uids=packed, target=target, key=key)
         answer = await self._call("Move", account_id, request)
         return _decoded(lambda: codec.from_copy_result(write.MoveResponse.FromString(answer)))
+
+    async def replace(
+        self, account_id: AccountId, mailbox_id: MailboxId, uid: int, target: str, message: AppendMessage, *, key: bytes
+    ) -> ReplaceResult:
+        body = codec_append.to_replace(account_id, mailbox_id, uid, target, message, key=key)
+        answer = await self._channel.call("MailboxWriteService/Replace", body, account_id)
+        return _decoded(lambda: codec_append.from_replace_result(write.ReplaceResponse.FromString(answer)))
 
     async def claim_recent(self, account_id: AccountId, mailbox_id: MailboxId) -> int:
         request = write.ClaimRecentRequest(account_id=account_id, mailbox_id=mailbox_id)

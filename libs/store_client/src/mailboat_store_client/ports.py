@@ -34,6 +34,7 @@ from .types import (
     MailboxTree,
     MaildropLease,
     Quota,
+    ReplaceResult,
     Resolution,
     SpecialUse,
     StoreResult,
@@ -180,6 +181,15 @@ class MailboxWrite(Protocol):
         self, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int], target: str, *, key: bytes
     ) -> CopyResult:
         """Move in one transaction over both mailboxes (RFC 6851)."""
+
+    async def replace(
+        self, account_id: AccountId, mailbox_id: MailboxId, uid: int, target: str, message: AppendMessage, *, key: bytes
+    ) -> ReplaceResult:
+        """Append `message` to `target` and remove the message `uid` of `mailbox_id`, in one transaction (RFC 8508).
+
+        Quota is judged on the difference; what shrinks an account is never refused for it. Refused NO_MESSAGE if there
+        is no such message, and as by append: NO_MAILBOX (TRYCREATE), OVER_QUOTA, LIMIT, TOO_BIG.
+        """
 
     async def claim_recent(self, account_id: AccountId, mailbox_id: MailboxId) -> int:
         """SELECT's claim: messages with UID >= the returned value are \\Recent for this session and for no other."""

@@ -242,6 +242,18 @@ class Quota:
         return not self.messages_limit or self.messages_used + messages <= self.messages_limit
 
 
+@dataclass(frozen=True, slots=True)
+class ReplaceResult:
+    """REPLACE (RFC 8508): where the new message is. `source` is the delta of the mailbox it was taken out of, None if
+    that is the target: then `target` holds both the new row and the old one's UID.
+    """
+
+    uid_validity: int
+    uid: int
+    target: Delta
+    source: Delta | None = None
+
+
 class FlagMode(enum.Enum):
     """RFC 9051 6.4.6."""
 
@@ -279,7 +291,7 @@ class BodyInfo:
     `header` is the header block with its blank line; None too if it is over 256 KB (read it by range instead: [0,
     header_size)).
     `structure` is mailboat_mime's serialised Part tree. `envelope`, `bodystructure`, `body` are IMAP text, ready
-    to send.
+    to send. `thread` is 16 bytes, equal for messages of one conversation and kept by copies.
     """
 
     body_id: BodyId
@@ -291,6 +303,7 @@ class BodyInfo:
     bodystructure: bytes | None = None
     body: bytes | None = None
     preview: str | None = None
+    thread: bytes | None = None
 
 
 class BodyField(enum.Flag):
@@ -303,6 +316,7 @@ class BodyField(enum.Flag):
     BODYSTRUCTURE = 8
     BODY = 16
     PREVIEW = 32
+    THREAD = 64
 
 
 class RecipientStatus(enum.Enum):

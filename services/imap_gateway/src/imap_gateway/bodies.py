@@ -106,4 +106,5 @@ def _join(old: BodyInfo, new: BodyInfo) -> BodyInfo:
         bodystructure=new.bodystructure if new.bodystructure is not None else old.bodystructure,
         body=new.body if new.body is not None else old.body,
         preview=new.preview if new.preview is not None else old.preview,
+        thread=new.thread if new.thread is not None else old.thread,
     )

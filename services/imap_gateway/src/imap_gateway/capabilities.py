@@ -66,6 +66,9 @@ _COMMANDS: dict[bytes, tuple[bytes, ...]] = {
     b"NOTIFY": (b"NOTIFY", b"STATUS", b"LIST"),
     b"UNAUTHENTICATE": (b"UNAUTHENTICATE",),
     COMPRESS: (b"COMPRESS",),
+    b"OBJECTID": (b"CREATE", b"SELECT", b"EXAMINE", b"STATUS", b"FETCH", b"SEARCH"),
+    b"PREVIEW": (b"FETCH",),
+    b"REPLACE": (b"REPLACE",),
 }
 _FETCH_ITEMS: dict[bytes, tuple[bytes, ...]] = {
     b"IMAP4rev1": (
@@ -79,6 +82,8 @@ _FETCH_ITEMS: dict[bytes, tuple[bytes, ...]] = {
     ),
     b"CONDSTORE": (b"MODSEQ",),
     b"SAVEDATE": (b"SAVEDATE",),
+    b"OBJECTID": (b"EMAILID", b"THREADID"),
+    b"PREVIEW": (b"PREVIEW",),
 }
 _STATUS_ITEMS: dict[bytes, tuple[bytes, ...]] = {
     b"IMAP4rev1": (b"MESSAGES", b"RECENT", b"UIDNEXT", b"UIDVALIDITY", b"UNSEEN"),
@@ -88,6 +93,7 @@ _STATUS_ITEMS: dict[bytes, tuple[bytes, ...]] = {
     b"APPENDLIMIT": (b"APPENDLIMIT",),
     b"QUOTA=RES-STORAGE": (b"DELETED-STORAGE",),
     b"QUOTA=RES-MESSAGE": (b"DELETED",),
+    b"OBJECTID": (b"MAILBOXID",),
 }
 _SEARCH_KEYS: dict[bytes, tuple[str, ...]] = {
     b"IMAP4rev1": (
@@ -96,6 +102,7 @@ _SEARCH_KEYS: dict[bytes, tuple[str, ...]] = {
     ),
     b"CONDSTORE": ("SearchModseq",),
     b"WITHIN": ("SearchWithin",),
+    b"OBJECTID": ("SearchObjectId",),
 }
 _FEATURES: dict[bytes, tuple[bytes, ...]] = {
     b"IMAP4rev2": (b"IMAP4REV2",),

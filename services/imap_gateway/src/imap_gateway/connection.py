@@ -164,7 +164,9 @@ class ImapConnection(Connection):
             check_append_end(event, self._appended)
             return None
         assert isinstance(event, AppendFrame), "a message is followed by another or by the end"
-        return self._parse_append(event)
+        following = self._parse_append(event)
+        assert isinstance(following, t.Append), "only APPEND's further messages come without a command's word"
+        return following
 
     def set_limits(self, limits: Limits, *, idle_seconds: float) -> None:
         self._receiver.limits = limits
@@ -328,7 +330,7 @@ class ImapConnection(Connection):
         if self._offered:
             self._receiver.refuse_literal()
 
-    def _parse_append(self, frame: AppendFrame) -> t.Append:
+    def _parse_append(self, frame: AppendFrame) -> t.Append | t.Replace:
         self._offered = True
         command = parse_append(frame, self._appended, utf8=self.session.utf8)
         self._appended = command.message

@@ -89,10 +89,10 @@ class Link(Protocol):
         """Send a whole `+ …` line; the future gives the client's next line."""
 
     async def read_literal(self) -> bytes:
-        """Let APPEND's message come, and take it whole. The caller holds a budget for it."""
+        """Let the message of APPEND or REPLACE come, and take it whole. The caller holds a budget for it."""
 
     async def next_append(self) -> t.Append | None:
-        """A further message of the same APPEND, or None at its end."""
+        """A further message of the same APPEND or REPLACE, or None at its end."""
 
     def set_limits(self, limits: Limits, *, idle_seconds: float) -> None:
         """Other bounds from now on, after login."""

@@ -14,6 +14,7 @@ from mailboat_common.errors import Refused
 from mailboat_store_client.types import DELETED, MailboxHead
 
 from .flagbits import rows_with
+from .objectid import mailbox_id
 
 if TYPE_CHECKING:
     from .session import Session
@@ -44,7 +45,7 @@ ASKED_ITEMS: Mapping[bytes, Callable[[Session, MailboxHead], Awaitable[int]]] = 
     b"APPENDLIMIT": _append_limit,
     b"DELETED-STORAGE": _deleted_storage,
 }
-HEAD_ITEMS: Mapping[bytes, Callable[[MailboxHead], int]] = {
+HEAD_ITEMS: Mapping[bytes, Callable[[MailboxHead], int | bytes]] = {
     b"MESSAGES": lambda head: head.messages,
     b"RECENT": _recent,
     b"UIDNEXT": lambda head: head.uid_next,
@@ -53,11 +54,12 @@ HEAD_ITEMS: Mapping[bytes, Callable[[MailboxHead], int]] = {
     b"DELETED": lambda head: head.deleted,
     b"HIGHESTMODSEQ": lambda head: head.highest_modseq,
     b"SIZE": lambda head: head.size,
+    b"MAILBOXID": lambda head: b"(%b)" % mailbox_id(head.mailbox_id),
 }
 STATUS_ITEMS = frozenset(HEAD_ITEMS) | frozenset(ASKED_ITEMS)
 
 
-async def status_value(session: Session, head: MailboxHead, item: bytes) -> int:
+async def status_value(session: Session, head: MailboxHead, item: bytes) -> int | bytes:
     """The value of an item of STATUS_ITEMS."""
     asked = ASKED_ITEMS.get(item)
     return HEAD_ITEMS[item](head) if asked is None else await asked(session, head)

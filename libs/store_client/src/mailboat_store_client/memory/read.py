@@ -51,13 +51,15 @@ class MemoryMailboxRead:
     async def changes(self, account_id: AccountId, mailbox_id: MailboxId, since: int) -> MailboxChanges:
         account, mailbox = self._state.mailbox(account_id, mailbox_id)
         changed = columns(row for row in mailbox.rows.values() if row.modseq > since)
-        vanished = array("I", sorted(uid for modseq, uid in mailbox.vanished if modseq > since) if since else ())
-        return MailboxChanges(self._state.head(account, mailbox), since, changed, vanished)
+        vanished = array("I", mailbox.vanished_since(since) if since else ())
+        return MailboxChanges(
+            self._state.head(account, mailbox), since, changed, vanished, 0 < since < mailbox.vanished_floor
+        )
 
     async def vanished(self, account_id: AccountId, mailbox_id: MailboxId, since: int) -> Vanished:
         _account, mailbox = self._state.mailbox(account_id, mailbox_id)
-        gone = sorted(uid for modseq, uid in mailbox.vanished if modseq > since)
-        return Vanished(mailbox.modseq, ranges(gone))
+        gone = ranges(mailbox.vanished_since(since))
+        return Vanished(mailbox.modseq, gone, floor_reached=since < mailbox.vanished_floor)
 
     async def poll(self, wanted: Sequence[tuple[AccountId, MailboxId, int]]) -> list[tuple[MailboxId, int]]:
         out = []
@@ -99,6 +101,7 @@ class MemoryMailboxRead:
             bodystructure=mime.bodystructure(part, content) if fields & BodyField.BODYSTRUCTURE else None,
             body=mime.body(part, content) if fields & BodyField.BODY else None,
             preview=mime.preview(part, content) if fields & BodyField.PREVIEW else None,
+            thread=(mime.thread_id(block) or body_id) if fields & BodyField.THREAD else None,
         )
 
     async def contents(self, account_id: AccountId, body_ids: Sequence[BodyId], max_bytes: int) -> list[bytes | None]:

@@ -64,6 +64,13 @@ class Mailbox:
     rows: dict[int, Row] = field(default_factory=dict)
     vanished: list[tuple[int, int]] = field(default_factory=list)  # (modseq, uid)
     annotations: dict[str, bytes] = field(default_factory=dict)
+    vanished_floor: int = 0  # removals up to here are forgotten
+
+    def vanished_since(self, modseq: int) -> list[int]:
+        """UIDs removed after `modseq`, ascending; below the floor every UID that isn't there."""
+        if modseq < self.vanished_floor:
+            return [uid for uid in range(1, self.uid_next) if uid not in self.rows]
+        return sorted(uid for at, uid in self.vanished if at > modseq)
 
     def table(self) -> FlagTable:
         return FlagTable(tuple(self.keywords), len(self.keywords))
@@ -239,6 +246,12 @@ class State:
             account.usage -= mailbox.rows.pop(uid).size
             mailbox.vanished.append((mailbox.modseq, uid))
         return self.delta(account, mailbox, before, (), uids)
+
+    def prune_vanished(self, account_id: AccountId, mailbox_id: MailboxId) -> None:
+        """Forget which UIDs were removed up to now, as the store's garbage collection does after 90 days."""
+        _, mailbox = self.mailbox(account_id, mailbox_id)
+        mailbox.vanished.clear()
+        mailbox.vanished_floor = mailbox.modseq
 
     def delta(
         self, account: Account, mailbox: Mailbox, before: int, rows: Iterable[Row], vanished: Sequence[int] = ()

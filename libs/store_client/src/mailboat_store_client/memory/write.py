@@ -22,6 +22,7 @@ from ..types import (
     MailboxHead,
     MailboxId,
     MaildropLease,
+    ReplaceResult,
     SpecialUse,
     StoreResult,
 )
@@ -136,16 +137,18 @@ class MemoryMailboxWrite:
         keywords = mailbox.with_keywords(flag for message in messages for flag in message.flags)
         self._state.check_quota(account, sum(len(m.content) for m in messages), len(messages))
         mailbox.keywords = keywords
-        rows = []
-        for message in messages:
-            body_id = BodyId(uuid7())
-            account.bodies[body_id] = message.content
-            date = self._state.clock() if message.internal_date is None else message.internal_date
-            rows.append((body_id, mailbox.words(message.flags), date, len(message.content)))
-        delta = self._state.add_rows(account, mailbox, rows)
+        delta = self._state.add_rows(account, mailbox, [self._new_row(account, mailbox, each) for each in messages])
         result = AppendResult(mailbox.uid_validity, tuple(delta.changed.uids), delta)
         account.done[key] = result
         return result
+
+    def _new_row(
+        self, account: Account, mailbox: Mailbox, message: AppendMessage
+    ) -> tuple[BodyId, list[int], int, int]:
+        body_id = BodyId(uuid7())
+        account.bodies[body_id] = message.content
+        date = self._state.clock() if message.internal_date is None else message.internal_date
+        return body_id, mailbox.words(message.flags), date, len(message.content)
 
     async def store_flags(
         self,
@@ -240,6 +243,28 @@ class MemoryMailboxWrite:
             ]
             added = self._state.add_rows(account, target, new)
         return CopyResult(target.uid_validity, tuple(uids), tuple(added.changed.uids), added, removed)
+
+    async def replace(
+        self, account_id: AccountId, mailbox_id: MailboxId, uid: int, target: str, message: AppendMessage, *, key: bytes
+    ) -> ReplaceResult:
+        account, source = self._state.mailbox(account_id, mailbox_id)
+        if isinstance(done := account.done.get(key), ReplaceResult):
+            return replace(done, target=blind(done.target), source=blind(done.source) if done.source else None)
+        mailbox = self._state.by_name(account, target)
+        if uid not in source.rows:
+            raise Refused(RefusedCode.NO_MESSAGE, "Message is gone")
+        keywords = mailbox.with_keywords(message.flags)
+        if (more := len(message.content) - source.rows[uid].size) > 0:
+            self._state.check_quota(account, more, 0)
+        removed: Delta | None = self._state.remove_rows(account, source, [uid])
+        mailbox.keywords = keywords
+        added = self._state.add_rows(account, mailbox, [self._new_row(account, mailbox, message)])
+        if source is mailbox and removed is not None:
+            added = replace(added, modseq_before=removed.modseq_before, vanished=removed.vanished)
+            removed = None
+        result = ReplaceResult(mailbox.uid_validity, added.changed.uids[0], added, removed)
+        account.done[key] = result
+        return result
 
     async def claim_recent(self, account_id: AccountId, mailbox_id: MailboxId) -> int:
         _, mailbox = self._state.mailbox(account_id, mailbox_id)

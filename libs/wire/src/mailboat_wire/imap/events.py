@@ -1,6 +1,7 @@
 """What `ImapReceiver.next_event()` hands out, the limits it keeps, and how it says no.
 
-RFC 9051 4.3 (literals), RFC 7888 (LITERAL+), RFC 3516 (literal8), RFC 3502 (MULTIAPPEND), RFC 4469 (TOOBIG).
+RFC 9051 4.3 (literals), RFC 7888 (LITERAL+), RFC 3516 (literal8), RFC 3502 (MULTIAPPEND), RFC 4469 (TOOBIG), RFC 8508
+(REPLACE).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Limits:
 
     line: all text of a command, literals aside.  literal: one buffered literal.  literals: all buffered literals of a
     command.
-    append: one message of APPEND, streamed, never buffered whole (0: APPEND's literal is like any other).
+    append: one message of APPEND or REPLACE, streamed, never buffered whole (0: APPEND's literal is like any other).
     discard: how much of a refused line or non-synchronising literal is read and dropped before the connection must end.
     buffered: above this much waiting input `wants_data` is False and the transport should pause; at least line + 2.
     """
@@ -83,8 +84,8 @@ class NeedContinuation:
 
 @dataclass(frozen=True, slots=True)
 class AppendFrame:
-    """APPEND up to its message literal: `parse_append(frame)`, then `accept_literal()` or `refuse_literal()` on the
-    receiver.
+    """APPEND or REPLACE up to its message literal: `parse_append(frame)`, then `accept_literal()` or `refuse_literal()`
+    on the receiver.
 
     No further event comes before one of the two is called. `more`: a further message of the same command (MULTIAPPEND).
     """

@@ -1,6 +1,6 @@
 """Where an IMAP command ends, found before its grammar is read, so that a bad command can't desynchronise the stream.
 
-RFC 9051 2.2, 4.3; RFC 7888 (LITERAL+); RFC 3516 (literal8); RFC 3502 (MULTIAPPEND).
+RFC 9051 2.2, 4.3; RFC 7888 (LITERAL+); RFC 3516 (literal8); RFC 3502 (MULTIAPPEND); RFC 8508 (REPLACE).
 
 Use, one command at a time (so one command is in flight and the rest waits in a bounded buffer):
 
@@ -41,7 +41,7 @@ from mailboat_wire.imap.events import (
 
 _ANNOUNCEMENT = re.compile(rb"(~?)\{([0-9]{1,20})(\+?)\}\Z")
 _TAG = re.compile(rb"[!#$&',\-./0-9:;<=>?@A-Z\[\]^_`a-z|}~]{1,128}(?= |\Z)")
-_APPEND = re.compile(rb"[^ ]+ APPEND ", re.IGNORECASE)
+_APPEND = re.compile(rb"[^ ]+ (?:APPEND|(?:UID )?REPLACE [^ ]+) ", re.IGNORECASE)
 _ANNOUNCEMENT_ROOM = 32  # bytes kept from the end of a dropped line: no announcement is longer
 
 GO_AHEAD = b"+ OK\r\n"
@@ -239,7 +239,7 @@ class ImapReceiver:
         return NeedContinuation(size) if waits else _Step.AGAIN
 
     def _is_message(self) -> bool:
-        """Whether the literal just announced is APPEND's message: any but the one that names the mailbox."""
+        """Whether the literal just announced is the message of APPEND or REPLACE: any but the mailbox's name."""
         if not self.limits.append:
             return False
         if self._appended:

@@ -1,7 +1,7 @@
 """FETCH, STORE, COPY, MOVE and UID EXPUNGE.
 
 RFC 9051 6.4.5-6.4.9; RFC 7162 3.1.3, 3.1.4, 3.2.6 (modifiers); RFC 3516 (BINARY); RFC 4315 (UID EXPUNGE); RFC 6851
-(MOVE).
+(MOVE); RFC 8970 (PREVIEW).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ MAX_PART_DEPTH = 64  # numbers in a section: no message is shown nested deeper
 _ITEM = re.compile(rb"[A-Za-z][A-Za-z0-9.\-]*")
 _SECTION_PART = re.compile(rb"[1-9][0-9]{0,8}(?:\.[1-9][0-9]{0,8})*")
 _SECTION_TEXT = re.compile(rb"HEADER\.FIELDS\.NOT|HEADER\.FIELDS|HEADER|TEXT|MIME", re.IGNORECASE)
+_LAZY = re.compile(rb" \(LAZY(?: LAZY)*\)", re.IGNORECASE)
 _PARTIAL = re.compile(rb"<([0-9]{1,10})\.([0-9]{1,10})>")
 
 _MACROS = {
@@ -31,7 +32,7 @@ _ITEMS = {
     name: t.FetchItem(name)
     for name in (
         *(b"FLAGS", b"UID", b"MODSEQ", b"INTERNALDATE", b"RFC822.SIZE", b"ENVELOPE", b"BODYSTRUCTURE", b"BODY"),
-        *(b"RFC822", b"RFC822.HEADER", b"RFC822.TEXT", b"EMAILID", b"THREADID", b"PREVIEW", b"SAVEDATE"),
+        *(b"RFC822", b"RFC822.HEADER", b"RFC822.TEXT", b"EMAILID", b"THREADID", b"SAVEDATE"),
     )
 }
 _WHOLE = t.Section()
@@ -96,6 +97,8 @@ def _fetch_modifiers(lexer: Lexer) -> tuple[int | None, bool]:
 
 def _item(lexer: Lexer) -> t.FetchItem:
     name = lexer.match(_ITEM, b"a FETCH item").upper()
+    if name == b"PREVIEW":
+        return _preview(lexer)
     if not lexer.peek(b"["):
         return _ITEMS.get(name) or t.FetchItem(name)
     if name not in _SECTIONS:
@@ -108,6 +111,15 @@ def _item(lexer: Lexer) -> t.FetchItem:
 
 
 fetch_item = _item  # NOTIFY names the items of new messages as FETCH does
+
+
+def _preview(lexer: Lexer) -> t.FetchPreview:
+    """PREVIEW with its modifiers; another list that follows belongs to the command (CHANGEDSINCE)."""
+    found = _LAZY.match(lexer.text, lexer.pos)
+    if found is None:
+        return t.FetchPreview(b"PREVIEW")
+    lexer.pos = found.end()
+    return t.FetchPreview(b"PREVIEW", lazy=True)
 
 
 def _partial(lexer: Lexer) -> tuple[int, int] | None:

@@ -31,6 +31,7 @@ from mailboat_wire.imap.parse_message import (
 from mailboat_wire.imap.parse_metadata import parse_get_metadata, parse_set_metadata
 from mailboat_wire.imap.parse_notify import parse_notify
 from mailboat_wire.imap.parse_search import parse_search, parse_uid_search
+from mailboat_wire.imap.sequence import STAR, SequenceSet
 
 MAX_ID_PAIRS = 30  # RFC 2971 3.3
 MAX_ID_FIELD = 30
@@ -69,21 +70,41 @@ def _command_word(lexer: Lexer) -> tuple[_Parse | None, bytes]:
     return _UID_COMMANDS.get(word), b"UID " + word
 
 
-def parse_append(frame: AppendFrame, previous: t.AppendMessage | None = None, *, utf8: bool = False) -> t.Append:
-    """The head of APPEND. For a further message (`frame.more`) give the `previous` one; its result has mailbox "".
+def parse_append(
+    frame: AppendFrame, previous: t.AppendMessage | None = None, *, utf8: bool = False
+) -> t.Append | t.Replace:
+    """The head of APPEND or REPLACE. For a further message of APPEND (`frame.more`) give the `previous` one; its result
+    has mailbox "".
 
-    RFC 9051 6.3.12, RFC 3502, and RFC 6855 4 for UTF8 (~{…}).
+    RFC 9051 6.3.12, RFC 3502, RFC 8508, and RFC 6855 4 for UTF8 (~{…}).
     """
     if frame.tag == b"*":
         raise BadCommand(b"*", b"Invalid tag")
-    mailbox = ""
     if frame.more:
         lexer = Lexer(frame, 0, utf8=utf8)
         if previous is not None and previous.utf8:
             lexer.expect(b")")
-    else:
-        lexer = Lexer(frame, len(frame.tag) + len(b" APPEND "), utf8=utf8)
+        return t.Append(frame.tag, "", _append_message(lexer, frame))
+    lexer = Lexer(frame, len(frame.tag), utf8=utf8)
+    _, word = _command_word(lexer)
+    lexer.space()
+    if word == b"APPEND":
         mailbox = lexer.mailbox()
+        return t.Append(frame.tag, mailbox, _append_message(lexer, frame))
+    target = _one_message(lexer)
+    lexer.space()
+    mailbox = lexer.mailbox()
+    return t.Replace(frame.tag, word == b"UID REPLACE", target, mailbox, _append_message(lexer, frame))
+
+
+def _one_message(lexer: Lexer) -> SequenceSet:
+    """A message number, a UID, or `*`."""
+    number = STAR if lexer.skip(b"*") else lexer.number(1)
+    return SequenceSet(((number, number),))
+
+
+def _append_message(lexer: Lexer, frame: AppendFrame) -> t.AppendMessage:
+    """` (flags) "date" `, and then the announced literal."""
     lexer.space()
     flags: tuple[bytes, ...] = ()
     date = None
@@ -96,11 +117,11 @@ def parse_append(frame: AppendFrame, previous: t.AppendMessage | None = None, *,
     wrapped = lexer.text[lexer.pos :].upper() == b"UTF8 ("
     if wrapped:
         lexer.pos = len(lexer.text)
-        if not utf8 or not frame.binary:
+        if not lexer.utf8 or not frame.binary:
             raise lexer.bad(b"UTF8 needs a literal8 and to be enabled")
     if not lexer.at_end:  # the message's literal follows
         raise lexer.bad(b"Expected a message")
-    return t.Append(frame.tag, mailbox, t.AppendMessage(flags, date, frame.size, frame.binary, wrapped))
+    return t.AppendMessage(flags, date, frame.size, frame.binary, wrapped)
 
 
 def check_append_end(end: AppendEnd, previous: t.AppendMessage | None = None) -> None:
@@ -132,7 +153,7 @@ def _on_mailbox(command: Callable[[bytes, str], t.Command]) -> _Parse:
 
 
 def _parse_append_without_message(lexer: Lexer) -> t.Command:
-    """APPEND whose message wasn't offered as a literal (or before login): never right."""
+    """APPEND or REPLACE whose message wasn't offered as a literal (or before login): never right."""
     raise lexer.bad(b"Expected a message")
 
 
@@ -427,6 +448,7 @@ _COMMANDS: dict[bytes, _Parse] = {
     b"STORE": parse_store,
     b"COPY": parse_copy,
     b"MOVE": parse_move,
+    b"REPLACE": _parse_append_without_message,
     b"SEARCH": parse_search,
     b"NOTIFY": parse_notify,
     b"COMPRESS": _parse_compress,
@@ -438,6 +460,7 @@ _UID_COMMANDS: dict[bytes, _Parse] = {
     b"STORE": parse_uid_store,
     b"COPY": parse_uid_copy,
     b"MOVE": parse_uid_move,
+    b"REPLACE": _parse_append_without_message,
     b"SEARCH": parse_uid_search,
     b"EXPUNGE": parse_uid_expunge,
 }

@@ -205,9 +205,10 @@ def identity(params: Sequence[tuple[bytes, bytes | None]]) -> bytes:
     return b"* ID (%b)\r\n" % b" ".join(b"%b %b" % (string(field), nstring(value)) for field, value in params)
 
 
-def status_line(name: str, items: Iterable[tuple[bytes, int]], *, utf8: bool = False) -> bytes:
-    """STATUS."""
-    return b"* STATUS %b (%b)\r\n" % (mailbox(name, utf8=utf8), b" ".join(b"%b %d" % item for item in items))
+def status_line(name: str, items: Iterable[tuple[bytes, int | bytes]], *, utf8: bool = False) -> bytes:
+    """STATUS; a value in bytes is on the wire as it is."""
+    pairs = [b"%b %b" % (item, value if isinstance(value, bytes) else b"%d" % value) for item, value in items]
+    return b"* STATUS %b (%b)\r\n" % (mailbox(name, utf8=utf8), b" ".join(pairs))
 
 
 def quota(root: bytes, resources: Iterable[tuple[bytes, int, int]]) -> bytes:

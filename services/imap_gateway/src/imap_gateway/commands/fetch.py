@@ -15,7 +15,7 @@ from ..states import State
 from .registry import Expunge, command
 
 
-@command(t.Fetch, State.SELECTED, expunge=Expunge.WITH_UID, capabilities=(b"BINARY", b"SAVEDATE"))
+@command(t.Fetch, State.SELECTED, expunge=Expunge.WITH_UID, capabilities=(b"BINARY", b"PREVIEW", b"SAVEDATE"))
 async def fetch(session: Session, command_: t.Fetch) -> Reply:
     """RFC 9051 6.4.5; messages that another session has expunged are passed over (RFC 2180 4.1.2)."""
     if command_.vanished and not session.qresync:

@@ -28,6 +28,7 @@ from . import (  # noqa: F401 - each registers itself
     noop,
     notify,
     rename,
+    replace,
     search,
     select,
     setmetadata,

@@ -1,4 +1,4 @@
-"""SELECT: RFC 9051 6.3.2, CONDSTORE (RFC 7162 3.1.8), QRESYNC (3.2.5)."""
+"""SELECT: RFC 9051 6.3.2, CONDSTORE (RFC 7162 3.1.8), QRESYNC (3.2.5), MAILBOXID (RFC 8474 4.2)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from mailboat_wire.imap import response
 from mailboat_wire.imap import types as t
 
 from ..features import enable_condstore
+from ..objectid import mailbox_id
 from ..qresync import resynchronise
 from ..replies import Reply, bad, ok
 from ..selected import NEVER_RECENT, Selected
@@ -62,6 +63,7 @@ def _describe(session: Session) -> bytes:
         b"* OK [UIDVALIDITY %d] UIDs valid\r\n" % view.uid_validity,
         b"* OK [UIDNEXT %d] Predicted next UID\r\n" % view.uid_next,
         b"* OK [HIGHESTMODSEQ %d] Highest\r\n" % view.sync,
+        b"* OK [MAILBOXID (%b)] Never changes\r\n" % mailbox_id(view.mailbox_id),
     ]
     if session.rev2:
         lines.append(response.list_line((), view.name, utf8=True))

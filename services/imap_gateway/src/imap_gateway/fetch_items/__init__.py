@@ -1,6 +1,7 @@
 """The registry of FETCH items: the client's atom → what renders it. A new item is one class and one line here.
 
-RFC 9051 6.4.5, RFC 3501 6.4.5 (RFC822…), RFC 7162 (MODSEQ), RFC 8514 (SAVEDATE), RFC 3516 (BINARY).
+RFC 9051 6.4.5, RFC 3501 6.4.5 (RFC822…), RFC 7162 (MODSEQ), RFC 8514 (SAVEDATE), RFC 3516 (BINARY), RFC 8474 (EMAILID,
+THREADID), RFC 8970 (PREVIEW).
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from ..render import Flags, Item, ModSeq, Uid
 from .binary import BinaryItem, BinarySize
 from .columns import InternalDate, SaveDate, Size
 from .infos import Body, BodyStructure, Envelope
+from .objectids import EmailId, ThreadId
+from .preview import Preview
 from .sections import SectionItem
 
 _TEXT = t.Section(text=t.SectionText.TEXT)
@@ -40,6 +43,9 @@ FETCH_ITEMS: Mapping[bytes, Callable[[t.FetchItem], Item]] = {
     b"MODSEQ": lambda _item: ModSeq(),
     b"INTERNALDATE": lambda _item: InternalDate(),
     b"SAVEDATE": lambda _item: SaveDate(),
+    b"EMAILID": lambda _item: EmailId(),
+    b"THREADID": lambda _item: ThreadId(),
+    b"PREVIEW": lambda _item: Preview(),
     b"RFC822.SIZE": lambda _item: Size(),
     b"ENVELOPE": lambda _item: Envelope(),
     b"BODYSTRUCTURE": lambda _item: BodyStructure(),

@@ -34,6 +34,7 @@ _WRITE = frozenset(
         "Expunge",
         "Copy",
         "Move",
+        "Replace",
         "ClaimRecent",
     )
 )

@@ -14,7 +14,7 @@ from mailboat.storage.v1 import delivery_pb2 as delivery
 from mailboat.storage.v1 import directory_pb2 as directory
 from mailboat.storage.v1 import mailbox_read_pb2 as read
 from mailboat.storage.v1 import mailbox_write_pb2 as write
-from mailboat_store_client import codec, codec_account
+from mailboat_store_client import codec, codec_account, codec_append
 from mailboat_store_client.columns import U32, unpack, unpack_ids
 from mailboat_store_client.framing import cut, unframe
 from mailboat_store_client.ports import Store
@@ -204,9 +204,9 @@ async def _subscribe(store: Store, body: bytes) -> Sequence[bytes]:
 
 
 async def _append(store: Store, body: bytes) -> Sequence[bytes]:
-    request, messages = _given(codec.from_append, body)
+    request, messages = _given(codec_append.from_append, body)
     result = await store.write.append(_account(request.account_id), request.name, messages, key=_key(request.key))
-    return (codec.to_append_result(result).SerializeToString(),)
+    return (codec_append.to_append_result(result).SerializeToString(),)
 
 
 async def _store_flags(store: Store, body: bytes) -> Sequence[bytes]:
@@ -261,6 +261,19 @@ async def _move(store: Store, body: bytes) -> Sequence[bytes]:
     return (codec.to_move_result(result).SerializeToString(),)
 
 
+async def _replace(store: Store, body: bytes) -> Sequence[bytes]:
+    request, message = _given(codec_append.from_replace, body)
+    result = await store.write.replace(
+        _account(request.account_id),
+        _mailbox(request.mailbox_id),
+        request.uid,
+        request.target,
+        message,
+        key=_key(request.key),
+    )
+    return (codec_append.to_replace_result(result).SerializeToString(),)
+
+
 async def _claim_recent(store: Store, body: bytes) -> Sequence[bytes]:
     request = _given(write.ClaimRecentRequest.FromString, body)
     first = await store.write.claim_recent(_account(request.account_id), _mailbox(request.mailbox_id))
@@ -312,7 +325,7 @@ async def _confirm(store: Store, body: bytes) -> Sequence[bytes]:
 
 READ = "MailboxReadService/Read"
 
-GROWING = frozenset({"DeliveryService/Deliver", "MailboxWriteService/Append"})
+GROWING = frozenset({"DeliveryService/Deliver", "MailboxWriteService/Append", "MailboxWriteService/Replace"})
 """Refused while MongoDB is short of disk space."""
 
 METHODS: dict[str, Method] = {
@@ -338,6 +351,7 @@ METHODS: dict[str, Method] = {
     "MailboxWriteService/Copy": _copy,
     "MailboxWriteService/Move": _move,
     "MailboxWriteService/Annotate": _annotate,
+    "MailboxWriteService/Replace": _replace,
     "MailboxWriteService/ClaimRecent": _claim_recent,
     "MailboxWriteService/LeaseMaildrop": _lease_maildrop,
     "MailboxWriteService/RenewMaildrop": _renew_maildrop,

@@ -1,8 +1,9 @@
 """What receipts say was filed, compared with what is there. Pure: no database.
 
 For a day every mutation's receipt is in `dedupe` (store.md, rule 6), written in its transaction; so the receipts of
-deliveries, appends, copies, moves and undeletes are the list of what was accepted. Each place they name must be
-visible or have left under a tombstone, and what was answered as a duplicate must have a first that was filed or waits.
+deliveries, appends, replacements, copies, moves and undeletes are the list of what was accepted. Each place they name
+must be visible or have left under a tombstone, and what was answered as a duplicate must have a first that was filed or
+waits.
 For an hour each accepted recipient has a duplicate key as well: its transaction was filed here, or waits.
 The other way round each entry saved within that day must be claimed by one of them, or by the tombstone of a move: an
 entry nobody claims was filed twice, or came from nowhere.
@@ -20,7 +21,7 @@ from .audit_findings import Finding, FindingKind, Summary
 from .audit_mailbox import MailboxAudit
 
 RECEIPT_MS = 24 * 3_600_000
-_FILING = frozenset({"append", "deliver", "copy", "move", "undelete"})
+_FILING = frozenset({"append", "deliver", "copy", "move", "replace", "undelete"})
 
 
 @dataclass(slots=True)

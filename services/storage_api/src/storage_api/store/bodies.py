@@ -37,6 +37,7 @@ _FIELD_NAMES = {
     BodyField.BODYSTRUCTURE: "bodystructure",
     BodyField.BODY: "body",
     BodyField.PREVIEW: "preview",
+    BodyField.THREAD: "thread",
 }
 _CONTENT_FIELDS = {"a": 1, "size": 1, "header_size": 1, "dict": 1, "header": 1, "text": 1, "segments": 1, "blobs": 1}
 
@@ -258,4 +259,5 @@ def _info(document: Document) -> BodyInfo:
         bodystructure=document.get("bodystructure"),
         body=document.get("body"),
         preview=document.get("preview"),
+        thread=document.get("thread"),
     )

@@ -100,7 +100,7 @@ def render(content: bytes) -> Rendered:
     }
     if header_size <= HEADER_LIMIT:
         fields["header"] = bodies_zstd.compress(block, dictionary)
-    thread = thread_id(block)
+    thread = mime.thread_id(block)
     if thread is not None:
         fields["thread"] = thread
     if not whole:
@@ -196,11 +196,3 @@ def segments_of(document: Mapping[str, object]) -> list[Segment]:
     assert isinstance(size, int) and isinstance(header_size, int)
     whole = [Segment(0, header_size, Source.HEADER), Segment(header_size, size - header_size, Source.TEXT)]
     return [segment for segment in whole if segment.length]
-
-
-def thread_id(block: bytes) -> bytes | None:
-    """16 octets equal for messages of one conversation: a hash of the first id of References, else In-Reply-To, else
-    of Message-ID (the parent links of RFC 5256). None if the message has no id at all: it is a thread of its own."""
-    references = mime.references(block)
-    root = references[0] if references else mime.message_id(block)
-    return hashlib.sha256(b"thread\0" + root).digest()[:16] if root else None

@@ -69,23 +69,7 @@ class Append(Mutation[AppendResult]):
         mailbox = ws.by_name(self.account_id, self._name)
         edit.check_quota(account, sum(body.size for body in self._bodies), len(self._bodies))
         before = mailbox.highest_modseq
-        words = [edit.flag_words(ws, mailbox, message.flags, grow=True) for message in self._messages]
-        modseq = edit.next_modseq(ws, mailbox)
-        uid = edit.take_uids(ws, mailbox, len(self._messages))
-        new = columns_of.empty()
-        for message, body, flags in zip(self._messages, self._bodies, words, strict=True):
-            columns_of.add(
-                new,
-                uid=uid,
-                modseq=modseq,
-                words=flags,
-                body_id=body.body_id,
-                internal_date=ws.now if message.internal_date is None else message.internal_date,
-                save_date=ws.now,
-                size=body.size,
-            )
-            uid += 1
-            ws.insert(schema.BODIES, body.document)
+        new = new_rows(ws, mailbox, self._messages, self._bodies)
         edit.add(ws, account, mailbox, new)
         return AppendResult(mailbox.uid_validity, tuple(new.uids), delta_of(mailbox, before, new))
 
@@ -99,6 +83,33 @@ class Append(Mutation[AppendResult]):
     def repeat(self, ws: Workspace, receipt: Document) -> AppendResult:
         delta = blind_delta(ws, self.account_id, receipt["m"])
         return AppendResult(receipt["v"], tuple(unpack(U32, receipt["u"])), delta)
+
+
+def new_rows(
+    ws: Workspace, mailbox: MailboxState, messages: Sequence[AppendMessage], bodies: Sequence[PreparedBody]
+) -> Columns:
+    """Rows for new messages, with UIDs, flags and one new modseq, and their bodies; `edit.add` puts them in.
+
+    Refused LIMIT, INVALID (flags).
+    """
+    words = [edit.flag_words(ws, mailbox, message.flags, grow=True) for message in messages]
+    modseq = edit.next_modseq(ws, mailbox)
+    uid = edit.take_uids(ws, mailbox, len(messages))
+    new = columns_of.empty()
+    for message, body, flags in zip(messages, bodies, words, strict=True):
+        columns_of.add(
+            new,
+            uid=uid,
+            modseq=modseq,
+            words=flags,
+            body_id=body.body_id,
+            internal_date=ws.now if message.internal_date is None else message.internal_date,
+            save_date=ws.now,
+            size=body.size,
+        )
+        uid += 1
+        ws.insert(schema.BODIES, body.document)
+    return new
 
 
 class StoreFlags(Mutation[StoreResult]):

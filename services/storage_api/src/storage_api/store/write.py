@@ -26,6 +26,7 @@ from mailboat_store_client.types import (
     MailboxHead,
     MailboxId,
     MaildropLease,
+    ReplaceResult,
     SpecialUse,
     StoreResult,
 )
@@ -42,6 +43,7 @@ from .failures import guarded
 from .mailboxes import Create, Delete, Rename, Subscribe
 from .messages import Append, Expunge, StoreFlags
 from .pages import PAGE_ROWS
+from .replace import Replace
 from .transfer import Copy, Move, Undelete
 
 PART_UIDS = 1000 * PAGE_ROWS
@@ -163,6 +165,18 @@ class MongoMailboxWrite:
             tuple(uid for result in results for uid in result.target_uids),
             _merged([result.target for result in results]),
             _merged([result.source for result in results if result.source is not None]),
+        )
+
+    @guarded
+    async def replace(
+        self, account_id: AccountId, mailbox_id: MailboxId, uid: int, target: str, message: AppendMessage, *, key: bytes
+    ) -> ReplaceResult:
+        """Append a message and remove the one it replaces, in one transaction."""
+        body = await self._bodies.prepare(account_id, message.content)
+        crash.point("replace.prepared")
+        name = names.canonical(target)
+        return await self._committer.submit(
+            Replace(account_id, key, mailbox_id, uid, target=name, message=message, body=body)
         )
 
     @guarded

@@ -239,6 +239,34 @@ class AnnotateResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class ReplaceRequest(_message.Message):
+    __slots__ = ("account_id", "mailbox_id", "uid", "target", "key", "message")
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    MAILBOX_ID_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    account_id: bytes
+    mailbox_id: bytes
+    uid: int
+    target: str
+    key: bytes
+    message: AppendRequest.Message
+    def __init__(self, account_id: _Optional[bytes] = ..., mailbox_id: _Optional[bytes] = ..., uid: _Optional[int] = ..., target: _Optional[str] = ..., key: _Optional[bytes] = ..., message: _Optional[_Union[AppendRequest.Message, _Mapping]] = ...) -> None: ...
+
+class ReplaceResponse(_message.Message):
+    __slots__ = ("uid_validity", "uid", "target", "source")
+    UID_VALIDITY_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    uid_validity: int
+    uid: int
+    target: _common_pb2.Delta
+    source: _common_pb2.Delta
+    def __init__(self, uid_validity: _Optional[int] = ..., uid: _Optional[int] = ..., target: _Optional[_Union[_common_pb2.Delta, _Mapping]] = ..., source: _Optional[_Union[_common_pb2.Delta, _Mapping]] = ...) -> None: ...
+
 class ClaimRecentRequest(_message.Message):
     __slots__ = ("account_id", "mailbox_id")
     ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]

@@ -4,6 +4,7 @@ RFC 9051 section 9 (formal syntax) and RFC 3501 section 9, with LITERAL+ (7888),
 (2971), NAMESPACE (2342), UNSELECT (3691), UIDPLUS (4315), MOVE (6851), CONDSTORE and QRESYNC (7162), ESEARCH (4731),
 SEARCHRES (5182), LIST-EXTENDED (5258), LIST-STATUS (5819), SPECIAL-USE (6154), WITHIN (5032), OBJECTID (8474),
 SAVEDATE (8514), BINARY (3516), QUOTA (9208), METADATA (5464).
+SAVEDATE (8514), BINARY (3516), PREVIEW (8970), REPLACE (8508).
 
 Rules: a value here is syntactically right and bounded; whether it is allowed now is the session's business.
 Atoms that name something (flags, items, mechanisms, capabilities) are bytes, upper case where the protocol ignores
@@ -44,8 +45,10 @@ from mailboat_wire.imap.types.messages import (
     Expunge,
     Fetch,
     FetchItem,
+    FetchPreview,
     FetchSection,
     Move,
+    Replace,
     Section,
     SectionText,
     Store,
@@ -123,6 +126,7 @@ __all__ = [
     "Expunge",
     "Fetch",
     "FetchItem",
+    "FetchPreview",
     "FetchSection",
     "GetMetadata",
     "GetQuota",
@@ -143,6 +147,7 @@ __all__ = [
     "ObjectIdKind",
     "QResync",
     "Rename",
+    "Replace",
     "Search",
     "SearchAll",
     "SearchAnd",

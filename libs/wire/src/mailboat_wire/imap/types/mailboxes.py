@@ -143,7 +143,7 @@ class Status(Command):
 
 @dataclass(frozen=True, slots=True)
 class AppendMessage:
-    """One message of APPEND. `internal_date` is aware, in UTC, None if absent. `size` in bytes as announced.
+    """One message of APPEND or REPLACE. `internal_date` is aware, in UTC, None if absent. `size` in bytes as announced.
 
     `binary`: sent as literal8 (RFC 3516); `utf8`: inside UTF8 (...) (RFC 6855). \\Recent is already dropped from
     `flags`.

@@ -1,6 +1,7 @@
 """Commands on messages of the selected mailbox, SEARCH aside.
 
-RFC 9051 6.4; UNSELECT (RFC 3691), UIDPLUS (4315), MOVE (6851), CONDSTORE and QRESYNC (7162), BINARY (3516).
+RFC 9051 6.4; UNSELECT (RFC 3691), UIDPLUS (4315), MOVE (6851), CONDSTORE and QRESYNC (7162), BINARY (3516),
+REPLACE (8508), PREVIEW (8970).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import ClassVar
 
 from mailboat_wire.imap.sequence import SequenceSet
 from mailboat_wire.imap.types.base import Command
+from mailboat_wire.imap.types.mailboxes import AppendMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,13 @@ class FetchItem:
 
 
 @dataclass(frozen=True, slots=True)
+class FetchPreview(FetchItem):
+    """PREVIEW (RFC 8970). `lazy`: NIL will do where the text would still have to be made."""
+
+    lazy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class FetchSection(FetchItem):
     """BODY[...], BODY.PEEK[...], BINARY[...], BINARY.PEEK[...], BINARY.SIZE[...].
 
@@ -147,6 +156,17 @@ class Copy(Command):
     uid: bool
     sequence: SequenceSet
     mailbox: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replace(Command):
+    """RFC 8508: the head; the message's bytes follow as with APPEND. `sequence` names one message, by UID if `uid`."""
+
+    name: ClassVar[bytes] = b"REPLACE"
+    uid: bool
+    sequence: SequenceSet
+    mailbox: str
+    message: AppendMessage
 
 
 @dataclass(frozen=True, slots=True)
