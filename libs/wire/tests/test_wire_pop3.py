@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mailboat_wire.pop3 import BadCommand, DotStuffer, Fault, Line, Pop3Receiver, dot_stuff, parse_command, top
+from mailboat_wire.pop3 import BadCommand, DotStuffer, Fault, Line, Pop3Receiver, TopCutter, dot_stuff, parse_command
 from mailboat_wire.pop3 import commands as c
 from mailboat_wire.smtp import DataReader
 
@@ -178,7 +178,30 @@ MESSAGE = b"A: 1\r\nB: 2\r\n\r\none\r\ntwo\r\nthree"
         (b"A: 1\r\n", 0, b"A: 1\r\n"),
         (b"\r\none\r\ntwo\r\n", 1, b"\r\none\r\n"),
         (b"", 3, b""),
+        (b"A: 1\r\n\r\n\r\n\r\nx", 1, b"A: 1\r\n\r\n\r\n"),
+        (b"A: 1\n\nbare\n", 0, b"A: 1\n\nbare\n"),
+        (b"A: 1\r\n\r\none\ntwo\r\nthree\r\n", 1, b"A: 1\r\n\r\none\ntwo\r\n"),
     ],
 )
-def test_top(message, lines, shown):
-    assert top(message, lines) == shown
+@STEPS
+def test_top(message, lines, shown, step):
+    assert cut(message, lines, step) == shown
+
+
+@given(
+    st.lists(st.sampled_from([b"\r\n", b"\r", b"\n", b"x"]), max_size=30).map(b"".join),
+    st.integers(0, 6),
+    st.integers(1, 5),
+)
+def test_top_is_the_same_however_a_message_is_cut(message, lines, step):
+    header, blank, body = (b"\r\n" + message).partition(b"\r\n\r\n")
+    shown = header + blank + b"".join([line + b"\r\n" for line in body.split(b"\r\n")[:lines]])
+    whole = blank == b"" or body.count(b"\r\n") < lines
+    assert cut(message, lines, step) == (message if whole else shown[2:])
+
+
+def cut(message, lines, step):
+    cutter = TopCutter(lines)
+    shown = b"".join([cutter.feed(message[place : place + step]) for place in range(0, len(message), step)])
+    assert cutter.feed(b"") == b""
+    return shown

@@ -29,7 +29,12 @@ TABLE = [
     ("NOOP", NOT_NOW, NOT_NOW, "+OK"),
     ("noop", NOT_NOW, NOT_NOW, "+OK"),
     ("APOP alice 0123", "-ERR Unknown command", "-ERR Unknown command", "-ERR Unknown command"),
-    ("TOP 1 0", "-ERR Unknown command", "-ERR Unknown command", "-ERR Unknown command"),
+    ("TOP 1 0", NOT_NOW, NOT_NOW, "+OK"),
+    ("AUTH", TLS_FIRST, "+OK", NOT_NOW),
+    ("AUTH PLAIN", TLS_FIRST, "+ ", NOT_NOW),
+    ("AUTH LOGIN", TLS_FIRST, "-ERR Mechanism not supported", NOT_NOW),
+    ("UTF8", "+OK UTF-8", "+OK UTF-8", NOT_NOW),
+    ("LANG", "-ERR Unknown command", "-ERR Unknown command", "-ERR Unknown command"),
     ("", "-ERR Invalid command", "-ERR Invalid command", "-ERR Invalid command"),
     ("STAT now", "-ERR Unexpected argument", "-ERR Unexpected argument", "-ERR Unexpected argument"),
     ("USER", "-ERR Missing user name", "-ERR Missing user name", "-ERR Missing user name"),
@@ -74,7 +79,7 @@ async def test_what_is_marked_deleted_is_gone_until_rset(pop3) -> None:
     wire = await pop3.logged_in()
     assert await wire.listing("LIST") == ["1 19", "2 25", "3 21"]
     await wire.say("DELE 2")
-    for command in ("LIST 2", "UIDL 2", "RETR 2", "DELE 2"):
+    for command in ("LIST 2", "UIDL 2", "RETR 2", "TOP 2 0", "DELE 2"):
         assert await wire.say(command) == NO_MESSAGE
     assert [line.split()[0] for line in await wire.listing("LIST")] == ["1", "3"]
     assert [line.split()[0] for line in await wire.listing("UIDL")] == ["1", "3"]
@@ -134,14 +139,14 @@ async def test_uidl_is_stable_over_sessions_and_unique(pop3) -> None:
 
 
 async def test_capabilities_tell_what_holds_now(pop3) -> None:
-    always = {"UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "IMPLEMENTATION Mailboat"}
+    always = {"TOP", "UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "UTF8 USER", "IMPLEMENTATION Mailboat"}
     wire = await pop3.connect("pop3")
     assert set(await wire.listing("CAPA")) == always | {"STLS"}
     await wire.say("STLS")
     await wire.start_tls(pop3.context)
-    assert set(await wire.listing("CAPA")) == always | {"USER"}
+    assert set(await wire.listing("CAPA")) == always | {"USER", "SASL PLAIN"}
     await wire.login()
-    assert set(await wire.listing("CAPA")) == always | {"USER"}
+    assert set(await wire.listing("CAPA")) == always | {"USER", "SASL PLAIN"}
 
 
 async def test_without_the_demand_for_tls_a_password_is_taken_in_clear(start) -> None:

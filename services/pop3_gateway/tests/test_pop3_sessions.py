@@ -96,7 +96,7 @@ async def test_clear_text_instead_of_a_handshake_ends_the_connection(pop3) -> No
 
 
 async def test_the_third_wrong_password_closes(pop3, monkeypatch) -> None:
-    monkeypatch.setattr("pop3_gateway.commands.pass_.FAILURE_SECONDS", 0)
+    monkeypatch.setattr("pop3_gateway.authentication.FAILURE_SECONDS", 0)
     wire = await pop3.connect()
     attempts = [("alice@example.test", "wrong"), ("nobody@example.test", "x"), ("alice@example.test", "")]
     assert [await wire.login(*attempt) for attempt in attempts[:2]] == ["-ERR [AUTH] Authentication failed"] * 2
@@ -107,7 +107,7 @@ async def test_the_third_wrong_password_closes(pop3, monkeypatch) -> None:
 
 
 async def test_names_and_passwords_that_are_not_utf8(pop3, monkeypatch) -> None:
-    monkeypatch.setattr("pop3_gateway.commands.pass_.FAILURE_SECONDS", 0)
+    monkeypatch.setattr("pop3_gateway.authentication.FAILURE_SECONDS", 0)
     wire = await pop3.connect()
     assert await wire.say(b"USER al\xefce") == "-ERR User name is not UTF-8"
     assert await wire.say(b"PASS x") == "-ERR Send USER first"
@@ -123,7 +123,7 @@ async def test_a_password_is_the_rest_of_the_line(pop3) -> None:
 
 
 async def test_a_disabled_account_looks_like_a_wrong_password(pop3, monkeypatch) -> None:
-    monkeypatch.setattr("pop3_gateway.commands.pass_.FAILURE_SECONDS", 0)
+    monkeypatch.setattr("pop3_gateway.authentication.FAILURE_SECONDS", 0)
     pop3.account.disabled = True
     assert await (await pop3.connect()).login() == "-ERR [AUTH] Authentication failed"
 
@@ -322,7 +322,7 @@ async def test_a_message_that_vanished_meanwhile_is_no_message(pop3) -> None:
 
 @pytest.mark.parametrize("error", [Unavailable(SECRET), Internal(SECRET), Refused(RefusedCode.INVALID, SECRET, SECRET)])
 async def test_a_store_that_is_away_is_a_temporary_fault_everywhere(pop3, monkeypatch, error: Exception) -> None:
-    monkeypatch.setattr("pop3_gateway.commands.pass_.FAILURE_SECONDS", 0)
+    monkeypatch.setattr("pop3_gateway.authentication.FAILURE_SECONDS", 0)
     wire = await pop3.connect()
     with monkeypatch.context() as patch:
         patch.setattr(pop3.store.directory, "authenticate", failing(error))

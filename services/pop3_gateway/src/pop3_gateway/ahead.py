@@ -41,6 +41,10 @@ class ReadAhead:
             if content is not None:
                 self._hold((account_id, body_id), content)
 
+    def peek(self, account_id: AccountId, body_id: BodyId) -> bytes | None:
+        """A message that is held, and stays so."""
+        return self._held.get((account_id, body_id))
+
     def take(self, account_id: AccountId, body_id: BodyId) -> bytes | None:
         """A message that is held, and no more from now on: it is asked for once."""
         content = self._held.pop((account_id, body_id), None)

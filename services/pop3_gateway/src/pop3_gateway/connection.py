@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from contextlib import aclosing
 
 from mailboat_common.connection import Connection
 from mailboat_common.errors import Failure, PeerError, Refused, RefusedCode
 from mailboat_common.log import get_logger
 from mailboat_common.server import Admission
-from mailboat_wire.pop3 import DotStuffer, Fault, Line, Pop3Receiver
+from mailboat_wire.pop3 import MAX_AUTH, MAX_COMMAND, DotStuffer, Fault, Line, Pop3Receiver
 
 from . import metrics
 from .gateway import Gateway
@@ -122,21 +123,30 @@ class Pop3Connection(Connection):
             await self.drain()
 
     async def _answer(self, event: Line | Fault) -> None:
+        session = self.session
         if isinstance(event, Fault):
+            session.exchange = None
             self.write(event.response)
-            if event.fatal or self.session.erred(Answer(b"")).next is Next.CLOSE:
+            if event.fatal or session.erred(Answer(b"")).next is Next.CLOSE:
                 self.close()
-            return
-        command = self.session.parse(event.data)
-        if isinstance(command, Answer):
-            await self._send(command)
-            return
-        start = time.perf_counter()
-        ok = await self._send(await self.session.run(command))
-        result = "ok" if ok else "err"
-        metrics.command_duration.labels(command.name.decode(), result).observe(time.perf_counter() - start)
-        if self.session.drop is not None and self.idle_seconds != IDLE_SECONDS:
+        elif session.exchange is not None:
+            await self._timed(b"AUTH", session.respond(event.data))
+        else:
+            command = session.parse(event.data)
+            if isinstance(command, Answer):
+                await self._send(command)
+            else:
+                await self._timed(command.name, session.run(command))
+        self._receiver.max_line = MAX_COMMAND if session.exchange is None else MAX_AUTH
+        if session.drop is not None and self.idle_seconds != IDLE_SECONDS:
             self.set_idle_seconds(IDLE_SECONDS)
+
+    async def _timed(self, name: bytes, running: Awaitable[Answer]) -> None:
+        start = time.perf_counter()
+        ok = await self._send(await running)
+        if self.session.exchange is None:
+            result = "ok" if ok else "err"
+            metrics.command_duration.labels(name.decode(), result).observe(time.perf_counter() - start)
 
     async def _send(self, answer: Answer) -> bool:
         """Whether the client was told +OK in the end."""

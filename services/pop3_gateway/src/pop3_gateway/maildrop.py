@@ -65,13 +65,17 @@ class Maildrop:
         """UIDL (RFC 1939 7): UID and UIDVALIDITY of INBOX, which never changes, so stable for ever."""
         return b"%08x%08x" % (self._uids[number - 1], self._uid_validity)
 
-    async def content(self, number: int) -> AsyncGenerator[bytes, None]:
-        """A message's octets in chunks. Refused NO_MESSAGE if it vanished meanwhile."""
+    async def content(self, number: int, *, keep: bool = False) -> AsyncGenerator[bytes, None]:
+        """A message's octets in chunks. Refused NO_MESSAGE if it vanished meanwhile.
+
+        `keep`: it will be asked for again (TOP), so what was read ahead stays.
+        """
         body_id = self._body_id(number)
-        held = self._ahead.take(self._account_id, body_id)
+        look = self._ahead.peek if keep else self._ahead.take
+        held = look(self._account_id, body_id)
         if held is None and self.size(number) <= AHEAD_BYTES:
             await self._read_ahead(number)
-            held = self._ahead.take(self._account_id, body_id)
+            held = look(self._account_id, body_id)
         if held is not None:
             yield held
             return

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from mailboat_common.errors import Failure, Refused
 from mailboat_common.log import get_logger
 from mailboat_common.server import Peer
 from mailboat_wire.pop3 import BadCommand, parse_command
 from mailboat_wire.pop3.commands import Command, UnknownCommand
+from mailboat_wire.sasl import Exchange
 
 from .gateway import Gateway
 from .maildrop import Maildrop
@@ -61,12 +63,15 @@ LEASE_LOST = err("[IN-USE] The maildrop was taken over, closing", Next.CLOSE)
 
 @dataclass(slots=True)
 class Session:
-    """State of one connection. `tls` is "TLSv1.3", empty in clear text; `drop` is set in the TRANSACTION state."""
+    """State of one connection. `tls` is "TLSv1.3", empty in clear text; `drop` is set in the TRANSACTION state;
+    `exchange` is set while AUTH waits for a response.
+    """
 
     gateway: Gateway
     peer: Peer
     tls: str = ""
     username: str = ""
+    exchange: Exchange | None = None
     drop: Maildrop | None = None
     errors: int = 0
     auth_failures: int = 0
@@ -93,13 +98,21 @@ class Session:
             return LEASE_LOST
         if entry.transaction is not None and entry.transaction != (self.drop is not None):
             return self.erred(WRONG_STATE)
+        return await self._guarded(command.name, entry.run(self, command))
+
+    async def respond(self, line: bytes) -> Answer:
+        """Answer a line that is a response within AUTH."""
+        return await self._guarded(b"AUTH", commands.auth.respond(self, line))
+
+    async def _guarded(self, name: bytes, answer: Coroutine[Any, Any, Answer]) -> Answer:
+        """No error of the store reaches the client."""
         try:
-            return await entry.run(self, command)
+            return await answer
         except Refused as error:
-            log.info("refused", command=command.name.decode(), cause=str(error))
+            log.info("refused", command=name.decode(), cause=str(error))
             return UNAVAILABLE
         except Failure as error:
-            log.warning("store failed", command=command.name.decode(), cause=str(error))
+            log.warning("store failed", command=name.decode(), cause=str(error))
             return UNAVAILABLE
 
     def erred(self, answer: Answer) -> Answer:

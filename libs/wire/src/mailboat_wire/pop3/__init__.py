@@ -2,7 +2,7 @@
 
 from mailboat_wire.pop3.commands import BadCommand, Command, parse_command
 from mailboat_wire.pop3.receiver import MAX_AUTH, MAX_COMMAND, Fault, Line, Pop3Receiver
-from mailboat_wire.pop3.stuffing import END, DotStuffer, dot_stuff, top
+from mailboat_wire.pop3.stuffing import END, DotStuffer, TopCutter, dot_stuff
 
 __all__ = [
     "END",
@@ -14,7 +14,7 @@ __all__ = [
     "Fault",
     "Line",
     "Pop3Receiver",
+    "TopCutter",
     "dot_stuff",
     "parse_command",
-    "top",
 ]

@@ -1,6 +1,6 @@
 """The commands of POP3, parsed.
 
-RFC 1939 5-7, CAPA (RFC 2449), STLS (RFC 2595 4), AUTH (RFC 5034), UTF8 and LANG (RFC 6856).
+RFC 1939 5-7, CAPA (RFC 2449), STLS (RFC 2595 4), AUTH (RFC 5034), UTF8 (RFC 6856).
 
 Rules: only BadCommand leaves `parse_command`; its text is public. A word nobody knows is an UnknownCommand.
 """

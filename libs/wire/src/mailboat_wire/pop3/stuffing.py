@@ -54,18 +54,46 @@ class DotStuffer:
         return self._carry + b"\r\n" + END
 
 
-def top(message: bytes, lines: int) -> bytes:
-    """The header, the blank line and the first `lines` lines of the body; all of a message without a body."""
-    if message.startswith(b"\r\n"):
-        place = 2
-    else:
-        blank = message.find(b"\r\n\r\n")
-        if blank < 0:
-            return message
-        place = blank + 4
-    for _ in range(lines):
-        end = message.find(b"\r\n", place)
-        if end < 0:
-            return message
-        place = end + 2
-    return message[:place]
+class TopCutter:
+    """What TOP shows of a message that comes in chunks: the header, the blank line and `lines` lines of the body.
+
+    `feed()` each chunk until `done`; a message without a body, or with fewer lines, is shown whole.
+    """
+
+    __slots__ = ("_cr", "_in_header", "_left", "_tail", "done")
+
+    def __init__(self, lines: int) -> None:
+        self.done = False
+        self._left = lines
+        self._in_header = True
+        self._tail = b"\r\n"  # as if a line had ended before the first: a message may begin with its blank line
+        self._cr = False
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The part of this chunk that is shown."""
+        if self.done:
+            return b""
+        start = 0
+        if self._in_header:
+            block = self._tail + chunk
+            blank = block.find(b"\r\n\r\n")
+            if blank < 0:
+                self._tail = block[-3:]
+                return chunk
+            start = blank + 4 - len(self._tail)
+            self._in_header = False
+        return chunk[:start] + self._body(chunk[start:])
+
+    def _body(self, chunk: bytes) -> bytes:
+        carried = int(self._cr)
+        block = b"\r" + chunk if carried else chunk
+        ends = block.count(b"\r\n")
+        if ends < self._left:
+            self._left -= ends
+            self._cr = block.endswith(b"\r")
+            return chunk
+        place = 0
+        for _ in range(self._left):
+            place = block.find(b"\r\n", place) + 2
+        self.done = True
+        return chunk[: max(0, place - carried)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mailboat_common.server import TlsMode
@@ -24,18 +25,34 @@ def may_start_tls(session: Session) -> bool:
     return session.peer.listener.tls is TlsMode.STARTTLS and not session.tls
 
 
-CAPABILITIES: tuple[tuple[bytes, Callable[[Session], bool]], ...] = (
-    (b"USER", may_login),
-    (b"UIDL", lambda _: True),
-    (b"RESP-CODES", lambda _: True),
-    (b"AUTH-RESP-CODE", lambda _: True),
-    (b"PIPELINING", lambda _: True),
-    (b"STLS", may_start_tls),
-    (b"IMPLEMENTATION Mailboat", lambda _: True),
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """One line of the answer; `arguments` stand behind the name."""
+
+    name: bytes
+    holds: Callable[[Session], bool] = lambda _: True
+    arguments: bytes = b""
+
+    def line(self) -> bytes:
+        """Without its end."""
+        return self.name + b" " + self.arguments if self.arguments else self.name
+
+
+CAPABILITIES: tuple[Capability, ...] = (
+    Capability(b"TOP"),
+    Capability(b"UIDL"),
+    Capability(b"USER", may_login),
+    Capability(b"SASL", may_login, b"PLAIN"),
+    Capability(b"RESP-CODES"),
+    Capability(b"AUTH-RESP-CODE"),
+    Capability(b"PIPELINING"),
+    Capability(b"UTF8", arguments=b"USER"),
+    Capability(b"STLS", may_start_tls),
+    Capability(b"IMPLEMENTATION", arguments=b"Mailboat"),
 )
 
 
 async def run(session: Session, _command: Capa) -> Answer:
     """What holds for this session now."""
-    lines = [name for name, holds in CAPABILITIES if holds(session)]
+    lines = [capability.line() for capability in CAPABILITIES if capability.holds(session)]
     return Answer(b"+OK\r\n" + b"\r\n".join(lines) + b"\r\n.\r\n")

@@ -1,89 +1,25 @@
-"""PASS (RFC 1939 7; response codes RFC 3206, RFC 2449 8). A good password takes the maildrop's exclusive lease."""
+"""PASS (RFC 1939 7): the password is the rest of the line."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import platform
-import time
 from typing import TYPE_CHECKING
 
-from mailboat_common import metrics
-from mailboat_common.errors import Failure, Refused, RefusedCode
-from mailboat_common.log import get_logger
-from mailboat_store_client.types import AccountId, AuthStatus
 from mailboat_wire.pop3.commands import Pass
 
-from ..maildrop import open_maildrop
-from ..session import UNAVAILABLE, Answer, Next, err, ok
+from ..authentication import log_in, refuse
+from ..session import Answer, err
 
 if TYPE_CHECKING:
     from ..session import Session
 
-log = get_logger(__name__)
-
-FAILURE_SECONDS = 1.0
-MAX_FAILURES = 3
-
 
 async def run(session: Session, command: Pass) -> Answer:
-    """Check the password, then open the maildrop."""
+    """Log in as the user whom USER named."""
     if not session.username:
         return session.erred(err("Send USER first"))
     username, session.username = session.username, ""
     try:
         password = command.password.decode("utf-8")
     except UnicodeDecodeError:
-        return await _fail(session, username, "bad_credentials")
-    start = time.perf_counter()
-    try:
-        result = await session.gateway.store.directory.authenticate(
-            username, password, protocol="pop3", client=session.client
-        )
-    except (Failure, Refused) as error:
-        _record(session, username, "unavailable", str(error))
-        return UNAVAILABLE
-    finally:
-        metrics.auth_duration.observe(time.perf_counter() - start)
-    if result.status is AuthStatus.THROTTLED:
-        _record(session, username, "throttled")
-        return session.erred(err("[SYS/TEMP] Too many failures, try again later"))
-    if result.status is not AuthStatus.OK or result.account_id is None:
-        return await _fail(session, username, result.status.value)
-    _record(session, username, "ok")
-    return await _open(session, result.account_id)
-
-
-async def _open(session: Session, account_id: AccountId) -> Answer:
-    gateway = session.gateway
-    holder = f"{platform.node()} {session.client} {session.peer.port} {os.urandom(8).hex()}"
-    try:
-        session.drop = await open_maildrop(gateway.store, gateway.ahead, account_id, holder)
-    except Refused as error:
-        if error.code is RefusedCode.IN_USE:
-            return err("[IN-USE] Maildrop is in use by another session")
-        raise
-    return ok(f"{len(session.drop)} messages")
-
-
-async def _fail(session: Session, username: str, reason: str) -> Answer:
-    session.auth_failures += 1
-    _record(session, username, "failed", reason)
-    await asyncio.sleep(FAILURE_SECONDS)
-    last = session.auth_failures >= MAX_FAILURES
-    return err("[AUTH] Authentication failed", Next.CLOSE if last else Next.COMMAND)
-
-
-def _record(session: Session, login: str, result: str, reason: str = "") -> None:
-    metrics.auth_attempts.labels("pop3", "USER", result).inc()
-    log.info(
-        "authentication",
-        result=result,
-        reason=reason,
-        protocol="pop3",
-        mechanism="USER",
-        login=login,
-        client=session.client,
-        port=session.peer.port,
-        tls=session.tls,
-    )
+        return await refuse(session, "USER", username, "bad_credentials")
+    return await log_in(session, "USER", username, password)
