@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mailboat_common.asgi import AsgiServer
@@ -72,7 +73,10 @@ async def memory_world(_mongod: Callable[[], Mongod], _tmp: Path) -> AsyncIterat
     async def disable(account_id: AccountId) -> None:
         store.close_account(account_id)
 
-    yield World(store, events, make_account, usage_of, disable, PASSWORD)
+    async def set_retention(account_id: AccountId, days: int) -> None:
+        store.account(account_id).retention_days = days
+
+    yield World(store, events, make_account, usage_of, disable, PASSWORD, set_retention)
 
 
 @asynccontextmanager
@@ -106,12 +110,15 @@ async def mongo_world(server: Mongod, driver: str) -> AsyncIterator[World]:
         assert document is not None
         return int(document["usage"]["bytes"])
 
+    async def set_retention(account_id: AccountId, days: int) -> None:
+        await db["accounts"].update_one({"_id": account_id}, {"$set": {"pop3_retention_days": days}})
+
     store = ApiStore(mongo, directory)
 
     async def disable(account_id: AccountId) -> None:
         await db["accounts"].update_one({"_id": account_id}, {"$set": {"disabled": True}})
 
-    yield World(store, events, make_account, usage_of, disable, PASSWORD)
+    yield World(store, events, make_account, usage_of, disable, PASSWORD, set_retention)
     await mongo.close()
     passwords.close()
 
@@ -146,14 +153,14 @@ class Callers4:
             await client.close()
 
 
-class WithLease:
-    """The IMAP gateway's mutations, with the maildrop lease as the POP3 gateway asks for it."""
+class WithMaildrop:
+    """The IMAP gateway's reads or mutations, with those of the maildrop as the POP3 gateway asks for them."""
 
-    def __init__(self, imap: MailboxWrite, pop3: MailboxWrite) -> None:
+    def __init__(self, imap: MailboxRead | MailboxWrite, pop3: MailboxRead | MailboxWrite) -> None:
         self._imap, self._pop3 = imap, pop3
 
     def __getattr__(self, name: str) -> object:
-        return getattr(self._pop3 if name.endswith("_maildrop") else self._imap, name)
+        return getattr(self._pop3 if "maildrop" in name or name == "record_retrieved" else self._imap, name)
 
 
 @asynccontextmanager
@@ -169,9 +176,18 @@ async def http_world(server: Callable[[], Mongod], tmp: Path) -> AsyncIterator[W
         for client in clients.values():
             await client.start()
         smtp, imap, pop3 = (clients[c] for c in callers)
-        lease = WithLease(imap.write, pop3.write)
-        store = Callers4(smtp.directory, imap.read, lease, smtp.delivery, tuple(clients.values()))  # type: ignore[arg-type]
-        yield World(store, world.events, world.make_account, world.usage_of, world.disable, world.password)
+        read: Any = WithMaildrop(imap.read, pop3.read)
+        write: Any = WithMaildrop(imap.write, pop3.write)
+        store = Callers4(smtp.directory, read, write, smtp.delivery, tuple(clients.values()))
+        yield World(
+            store,
+            world.events,
+            world.make_account,
+            world.usage_of,
+            world.disable,
+            world.password,
+            world.set_retention,
+        )
         await store.close()
         await asgi.stop(asyncio.get_running_loop().time() + 1)
 

@@ -31,7 +31,8 @@ class World:
     """
 
     """One store under test. `make_account(quota)` gives (id, address); `usage_of` reads an account's octets,
-    `disable` does as an operator does."""
+    `disable` does as an operator does, `set_retention` sets an account's days of POP3 (-1: never).
+    """
 
     store: Store
     events: asyncio.Queue[MailboxChanged]
@@ -39,6 +40,7 @@ class World:
     usage_of: Callable[[AccountId], Awaitable[int]]
     disable: Callable[[AccountId], Awaitable[None]]
     password: str
+    set_retention: Callable[[AccountId, int], Awaitable[None]]
     account: AccountId = _NOBODY
     address: str = ""
 

@@ -139,7 +139,8 @@ async def test_uidl_is_stable_over_sessions_and_unique(pop3) -> None:
 
 
 async def test_capabilities_tell_what_holds_now(pop3) -> None:
-    always = {"TOP", "UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "UTF8 USER", "IMPLEMENTATION Mailboat"}
+    always = {"TOP", "UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "UTF8 USER"}
+    always |= {"EXPIRE NEVER", "IMPLEMENTATION Mailboat"}
     wire = await pop3.connect("pop3")
     assert set(await wire.listing("CAPA")) == always | {"STLS"}
     await wire.say("STLS")

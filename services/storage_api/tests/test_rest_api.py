@@ -11,7 +11,7 @@ from typing import Any
 import bcrypt
 import httpx
 import pytest
-from mailboat_common.ids import encode_id, trace_id, uuid7
+from mailboat_common.ids import decode_id, encode_id, trace_id, uuid7
 from mailboat_store_client.types import AppendMessage
 from storage_api.assembly import Api, Core, now_ms
 from storage_api.db.driver import Database
@@ -158,6 +158,38 @@ async def test_hidden_imap_capabilities(world: World) -> None:
     assert (await world.call("GET", path))[1]["disabled"] is False
     status, changed = await world.call("PATCH", path, {"imap_masked_capabilities": []})
     assert (status, changed["imap_masked_capabilities"]) == (200, [])
+
+
+async def test_the_days_of_pop3_are_the_domains_or_the_accounts_own(world: World) -> None:
+    made = await add(world, "alice")
+    domain, account = f"/domains/{world.domain}", f"/accounts/{world.at('alice')}"
+    assert made["pop3_retention_days"] is None
+    assert (await world.call("GET", domain))[1]["pop3_retention_days"] is None
+
+    async def holds(path: str, days: Any) -> int | None:
+        status, changed = await world.call("PATCH", path, {"pop3_retention_days": days})
+        assert (status, changed["pop3_retention_days"]) == (200, days)
+        assert (await world.call("GET", path))[1] == changed
+        return await world.core.mongo.read.maildrop_retention(decode_id(made["id"]))
+
+    assert await holds(domain, 30) == 30
+    assert await holds(account, 7) == 7
+    assert await holds(account, 0) == 0
+    assert await holds(account, "never") is None
+    assert await holds(account, None) == 30
+    assert (await world.call("PATCH", account, {"disabled": False}))[1]["pop3_retention_days"] is None
+    assert await holds(domain, None) is None
+    for path, days in itertools.product((domain, account), (-1, 3651, 1.5, "30", "domain", True)):
+        assert (await world.call("PATCH", path, {"pop3_retention_days": days}))[0] == 422
+    assert (await world.call("PATCH", domain, {"pop3_retention_days": "never"}))[0] == 422
+    assert (await world.call("PATCH", domain, {}))[0] == 422
+    for path in ("/domains/nowhere.test", f"/accounts/{world.at('nobody')}"):
+        assert (await world.call("PATCH", path, {"pop3_retention_days": 1}))[0] == 404
+    details = [e["details"] for e in await world.audited("domain.change") if e["target"] == world.domain]
+    assert details == [{"pop3_retention_days": 30}, {"pop3_retention_days": None}]
+    own = await world.scoped(f"domain:{world.domain}")
+    assert (await world.call("PATCH", account, {"pop3_retention_days": 9}, token=own))[0] == 200
+    assert (await world.call("PATCH", domain, {"pop3_retention_days": 9}, token=own))[0] == 403
 
 
 async def test_lists_go_page_by_page(world: World) -> None:

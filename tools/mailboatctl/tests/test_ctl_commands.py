@@ -31,6 +31,7 @@ class Api:
         self.routes: list[tuple[str, str, Callable[..., tuple[int, Any]]]] = [
             ("GET", "/v1/domains", lambda body, query: self._page(self.domains, query)),
             ("POST", "/v1/domains", lambda body, query: self._add(self.domains, body["name"], body)),
+            ("PATCH", "/v1/domains/(.+)", self._patch_domain),
             ("DELETE", "/v1/domains/(.+)", lambda body, query, name: self._remove(self.domains, name)),
             ("GET", "/v1/accounts", self._list_accounts),
             ("POST", "/v1/accounts", lambda body, query: self._add(self.accounts, body["address"], NEW | body)),
@@ -92,6 +93,12 @@ class Api:
             self.accounts[account["address"]] = account
             results.append({"address": account["address"], "result": status, "error": None})
         return 200, {"results": results}
+
+    def _patch_domain(self, body: dict[str, Any], query: Any, name: str) -> tuple[int, Any]:
+        if name not in self.domains:
+            return problem(404, "No such domain")
+        self.domains[name] |= body
+        return 200, self.domains[name]
 
     def _token(self, body: dict[str, Any], query: Any) -> tuple[int, Any]:
         self.tokens["t1"] = {"id": "t1", "created_at": 0, **body}
@@ -167,9 +174,28 @@ def test_domains(api: Api, run: Run) -> None:
         assert run("domain", "add", name) == (0, f"{name} added.\n", "")
     status, text, _ = run("domain", "list", "--json")
     assert (status, json.loads(text)) == (0, [{"name": "a.test"}, {"name": "b.test"}, {"name": "c.test"}])
-    assert run("domain", "list")[1].split() == ["domain", "a.test", "b.test", "c.test"]
+    shown = run("domain", "list")[1].split()
+    assert shown == ["domain", "pop3", "retention", "a.test", "never", "b.test", "never", "c.test", "never"]
     assert run("domain", "rm", "b.test")[0] == 0
     assert list(api.domains) == ["a.test", "c.test"]
+
+
+def test_pop3_retention(api: Api, run: Run) -> None:
+    run("domain", "add", "a.test")
+    run("account", "add", "x@a.test", "--password-stdin", stdin="s3cret\n")
+    for text, given in (("30", 30), ("0", 0), ("never", None)):
+        assert run("domain", "pop3-retention", "a.test", text) == (0, f"a.test has a POP3 retention of {text}.\n", "")
+        assert api.domains["a.test"]["pop3_retention_days"] == given
+    for text, given in (("7", 7), ("never", "never"), ("domain", None)):
+        assert run("account", "pop3-retention", "x@a.test", text)[0] == 0
+        assert api.accounts["x@a.test"]["pop3_retention_days"] == given
+    assert json.loads(run("domain", "pop3-retention", "a.test", "0", "--json")[1])["pop3_retention_days"] == 0
+    assert "at QUIT" in run("domain", "list")[1]
+    for command, name in (("domain", "a.test"), ("account", "x@a.test")):
+        for text in ("x", "3651", "1.5", "\u0661"):
+            assert run(command, "pop3-retention", name, text)[0] == 2
+    assert run("domain", "pop3-retention", "a.test", "domain")[0] == 2
+    assert run("domain", "pop3-retention", "b.test", "1")[0] == 1
 
 
 def test_a_refusal_is_told_with_status_1(api: Api, run: Run) -> None:

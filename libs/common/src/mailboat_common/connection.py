@@ -122,6 +122,11 @@ class Connection(ServedProtocol):
             raise ConnectionResetError("the client is gone")
 
     @property
+    def output_gone(self) -> bool:
+        """Whether everything written has left the process, but for what a TLS transport's own socket may hold back."""
+        return not self._output and (self._transport is None or not self._transport.get_write_buffer_size())
+
+    @property
     def closing(self) -> bool:
         """Whether it was closed, by either side."""
         return self._transport is None or self._transport.is_closing()

@@ -291,6 +291,16 @@ def from_poll(message: read.PollRequest) -> list[tuple[AccountId, MailboxId, int
     return [(AccountId(account), MailboxId(mailbox), modseq) for account, mailbox, modseq in rows]
 
 
+def to_retention(days: int | None) -> read.MaildropRetentionResponse:
+    """Answer of MaildropRetention."""
+    return read.MaildropRetentionResponse(days=days)
+
+
+def from_retention(message: read.MaildropRetentionResponse) -> int | None:
+    """Answer of MaildropRetention."""
+    return message.days if message.HasField("days") else None
+
+
 def to_moved(moved: Sequence[tuple[MailboxId, int]]) -> read.PollResponse:
     """Answer of Poll."""
     return read.PollResponse(

@@ -174,6 +174,10 @@ class HttpMailboxRead:
 
         return self._channel.stream("MailboxReadService/Read", request)
 
+    async def maildrop_retention(self, account_id: AccountId | None) -> int | None:
+        answer = await self._call("MaildropRetention", read.MaildropRetentionRequest(account_id=account_id or b""))
+        return _decoded(lambda: codec.from_retention(read.MaildropRetentionResponse.FromString(answer)))
+
     async def _call(self, method: str, request: Message) -> bytes:
         return await self._channel.call("MailboxReadService/" + method, (request.SerializeToString(),))
 
@@ -300,6 +304,13 @@ class HttpMailboxWrite:
     async def release_maildrop(self, account_id: AccountId, token: bytes) -> None:
         request = write.ReleaseMaildropRequest(account_id=account_id, token=token)
         await self._call("ReleaseMaildrop", account_id, request)
+
+    async def record_retrieved(
+        self, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int], *, key: bytes
+    ) -> None:
+        packed = pack_numbers(U32, uids)
+        request = write.RecordRetrievedRequest(account_id=account_id, mailbox_id=mailbox_id, uids=packed, key=key)
+        await self._call("RecordRetrieved", account_id, request)
 
     async def _call(self, method: str, account_id: AccountId, request: Message) -> bytes:
         body = (request.SerializeToString(),)

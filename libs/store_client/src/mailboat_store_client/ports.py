@@ -108,6 +108,12 @@ class MailboxRead(Protocol):
     ) -> AsyncIterator[bytes]:
         """A byte range of one message in chunks of about 64 KB. Refused NO_MESSAGE if it is gone."""
 
+    async def maildrop_retention(self, account_id: AccountId | None) -> int | None:
+        """Days after which what POP3 retrieved is removed (0: at QUIT); None: never. Refused NO_ACCOUNT.
+
+        Without an account: the fewest days that any account has.
+        """
+
 
 class MailboxWrite(Protocol):
     """Mutations; each is committed on a majority before it returns."""
@@ -205,6 +211,11 @@ class MailboxWrite(Protocol):
 
     async def release_maildrop(self, account_id: AccountId, token: bytes) -> None:
         """No effect if the lease is no longer ours."""
+
+    async def record_retrieved(
+        self, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int], *, key: bytes
+    ) -> None:
+        """POP3 gave these messages whole: their days begin, unless they had begun before. Refused NO_MAILBOX."""
 
 
 class Delivery(Protocol):

@@ -51,6 +51,8 @@ class Pop3Connection(Connection):
         self.write(_GREETING)
 
     def on_data(self, data: bytes) -> None:
+        if self.session.drop is not None and self.output_gone:
+            self.session.drop.client_went_on()
         self._receiver.receive_data(data)
         if not self._receiver.wants_data:
             self.pause_reading()
@@ -186,4 +188,6 @@ class Pop3Connection(Connection):
         if not started:
             self.write(answer.data)
         self.write(stuffer.finish())
+        if answer.sent is not None:
+            answer.sent()
         return True

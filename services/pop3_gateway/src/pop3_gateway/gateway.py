@@ -9,11 +9,12 @@ from collections.abc import Coroutine
 from mailboat_store_client.ports import Store
 
 from .ahead import ReadAhead
+from .expire import PlatformDays
 from .settings import Settings
 
 
 class Gateway:
-    """Settings, store, TLS, messages read ahead, and the tasks that run for connections.
+    """Settings, store, TLS, messages read ahead, the platform's days of EXPIRE, and the tasks that run for connections.
 
     A task outlives its connection: a command that was begun is finished, then the lease is given back.
     """
@@ -23,6 +24,7 @@ class Gateway:
         self.store = store
         self.tls = tls
         self.ahead = ReadAhead(store.read)
+        self.platform_days = PlatformDays(store.read)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:

@@ -3,6 +3,11 @@
 Rules: the lease is exclusive across pods and outlives its holder by at most LEASE_SECONDS; it is renewed while the
 session lives and once more right before messages are removed, so a session that lost it touches nothing. Message
 numbers never change within a session.
+
+Retrieved is a message that RETR gave whole and whose client then went on: it said QUIT, or sent something after all of
+our answer had left the process. So a connection that breaks within an answer, or right behind it, begins no message's
+days. The record is written in one call when the session ends, however it ends; a gateway that is killed loses it, and
+those messages stay longer. Where nothing may be left (0 days) QUIT removes what was retrieved (RFC 2449 6.7).
 """
 
 from __future__ import annotations
@@ -28,10 +33,20 @@ AHEAD_BYTES = 1024 * 1024
 
 
 class Maildrop:
-    """Opened by `open_maildrop`. Message numbers are 1-based; `deleted` holds numbers."""
+    """Opened by `open_maildrop`. Message numbers are 1-based; `deleted` holds numbers.
+
+    `days`: what was retrieved is removed so many days later; None: never.
+    """
 
     def __init__(
-        self, store: Store, ahead: ReadAhead, account_id: AccountId, lease: MaildropLease, inbox: MailboxChanges
+        self,
+        store: Store,
+        ahead: ReadAhead,
+        account_id: AccountId,
+        lease: MaildropLease,
+        inbox: MailboxChanges,
+        *,
+        days: int | None,
     ) -> None:
         self._store = store
         self._ahead = ahead
@@ -42,6 +57,9 @@ class Maildrop:
         self._uids, self._sizes, self._body_ids = inbox.changed.uids, inbox.changed.sizes, inbox.changed.body_ids
         self._fetched: list[BodyId] = []
         self._renewing: asyncio.Task[None] | None = None
+        self._sent: set[int] = set()
+        self._retrieved: set[int] = set()
+        self.days = days
         self.deleted: set[int] = set()
         self.lost = False
 
@@ -82,25 +100,49 @@ class Maildrop:
         async for chunk in self._store.read.read(self._account_id, body_id):
             yield chunk
 
+    def sent(self, number: int) -> None:
+        """RETR gave the whole message."""
+        self._sent.add(number)
+
+    def client_went_on(self) -> None:
+        """The client spoke after everything sent so far had left the process."""
+        self._retrieved |= self._sent
+        self._sent.clear()
+
     async def update(self) -> None:
         """The UPDATE state: remove what is marked, in one transaction (RFC 1939 6).
 
         Refused IN_USE if the lease was lost; nothing is removed then.
         """
-        if self.deleted:
+        self.client_went_on()
+        gone = self.deleted | self._retrieved if self.days == 0 else self.deleted
+        if gone:
             # From here the lease lasts longer than the call may take.
             await self._store.write.renew_maildrop(self._account_id, self._lease.token, LEASE_SECONDS)
-            uids = [self._uids[n - 1] for n in sorted(self.deleted)]
+            uids = [self._uids[n - 1] for n in sorted(gone)]
             await self._store.write.expunge(
                 self._account_id, self._mailbox_id, uids, key=os.urandom(16), only_deleted=False
             )
+            self._retrieved -= gone
 
     async def close(self) -> None:
-        """Give the lease back."""
+        """Record what was retrieved, and give the lease back."""
         if self._renewing is not None:
             self._renewing.cancel()
         self._ahead.forget(self._account_id, self._fetched)
+        await self._record()
         await _release(self._store, self._account_id, self._lease)
+
+    async def _record(self) -> None:
+        """A record that fails keeps messages longer, and is no reason to tell the client of a failure."""
+        if not self._retrieved:
+            return
+        uids = [self._uids[n - 1] for n in sorted(self._retrieved)]
+        self._retrieved.clear()
+        try:
+            await self._store.write.record_retrieved(self._account_id, self._mailbox_id, uids, key=os.urandom(16))
+        except (Failure, Refused) as error:
+            log.warning("retrieved messages not recorded, they stay", count=len(uids), cause=str(error))
 
     def keep_lease(self) -> None:
         """Renew the lease until `close`."""
@@ -148,11 +190,13 @@ async def open_maildrop(store: Store, ahead: ReadAhead, account_id: AccountId, h
     lease = await store.write.lease_maildrop(account_id, holder, LEASE_SECONDS)
     try:
         head = await store.read.head(account_id, "INBOX")
-        inbox = await store.read.changes(account_id, head.mailbox_id, 0)
+        inbox, days = await asyncio.gather(
+            store.read.changes(account_id, head.mailbox_id, 0), store.read.maildrop_retention(account_id)
+        )
     except BaseException:
         await _release(store, account_id, lease)
         raise
-    drop = Maildrop(store, ahead, account_id, lease, inbox)
+    drop = Maildrop(store, ahead, account_id, lease, inbox, days=days)
     drop.keep_lease()
     return drop
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,11 +32,12 @@ class Next(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`data` is sent first, then `content` dot-stuffed and ended, if there is any."""
+    """`data` is sent first, then `content` dot-stuffed and ended, if there is any, then `sent` is told."""
 
     data: bytes
     next: Next = Next.COMMAND
     content: AsyncGenerator[bytes, None] | None = None
+    sent: Callable[[], None] | None = None
 
     @property
     def ok(self) -> bool:

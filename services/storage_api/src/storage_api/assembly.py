@@ -40,6 +40,7 @@ from .store.gc import Collector
 from .store.hooks import Hooks
 from .store.leftovers import check_privileges
 from .store.mongo import MongoStore
+from .store.retention import RetentionSweep
 from .tokens import Tokens
 from .trace import TraceLog
 from .worker.supervisor import Job
@@ -51,6 +52,7 @@ INTERNAL_KEEP_ALIVE = 75
 COLLECT_SECONDS = 60.0
 COMPACT_SECONDS = 30.0
 COUNT_SECONDS = 15.0
+RETENTION_SECONDS = 900.0
 
 _pool_wait = metrics.histogram("mongodb_pool_wait_seconds", "Time an operation waited for a connection to MongoDB")
 _outbox = metrics.gauge("outbox_pending", "Events for other systems that wait to be published")
@@ -227,6 +229,7 @@ class ApiStore:
 def jobs(core: Core) -> list[Job]:
     """The role `worker`: what is done again and again."""
     collector = Collector(core.db)
+    retention = RetentionSweep(core.db, core.mongo.committer)
 
     async def sweep(now: int) -> bool:
         return await core.mongo.delivery.sweep_accepted(now) > 0
@@ -247,4 +250,5 @@ def jobs(core: Core) -> list[Job]:
         Job("collect", COLLECT_SECONDS, collect),
         Job("compact", COMPACT_SECONDS, compact),
         Job("count", COUNT_SECONDS, count),
+        Job("retention", RETENTION_SECONDS, retention.run),
     ]

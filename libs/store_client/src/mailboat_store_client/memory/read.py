@@ -125,3 +125,13 @@ class MemoryMailboxRead:
         end = len(content) if length is None else min(len(content), offset + length)
         for start in range(offset, end, _CHUNK):
             yield content[start : min(end, start + _CHUNK)]
+
+    async def maildrop_retention(self, account_id: AccountId | None) -> int | None:
+        if account_id is None:
+            own = [a.retention_days for a in self._state.accounts.values() if a.retention_days is not None]
+            return min((days for days in (*own, *self._state.domain_retention.values()) if days >= 0), default=None)
+        account = self._state.account(account_id)
+        days = account.retention_days
+        if days is None:
+            days = self._state.domain_retention.get(account.address.rpartition("@")[2])
+        return None if days == -1 else days

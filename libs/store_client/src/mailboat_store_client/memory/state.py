@@ -116,6 +116,8 @@ class Account:
     bodies: dict[BodyId, bytes] = field(default_factory=dict)
     done: dict[bytes, object] = field(default_factory=dict)
     lease: tuple[MaildropLease, str] | None = None
+    retention_days: int | None = None  # None: the domain's; -1: never
+    retrieved: dict[MailboxId, dict[int, int]] = field(default_factory=dict)  # UID: ms of the first retrieval
 
     def quota(self) -> Quota:
         messages = sum(len(mailbox.rows) for mailbox in self.mailboxes.values())
@@ -150,6 +152,7 @@ class State:
         self.addresses: dict[str, AccountId] = {}
         self.delivered: dict[tuple[bytes, str, str], str] = {}
         self.confirmed: set[str] = set()
+        self.domain_retention: dict[str, int] = {}
         self.available = True
         self._listeners: list[Callable[[MailboxChanged], None]] = []
 

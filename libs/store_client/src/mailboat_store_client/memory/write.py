@@ -293,6 +293,16 @@ class MemoryMailboxWrite:
         if account.lease and account.lease[0].token == token:
             account.lease = None
 
+    async def record_retrieved(
+        self, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int], *, key: bytes
+    ) -> None:
+        account, mailbox = self._state.mailbox(account_id, mailbox_id)
+        if any(uid >= mailbox.uid_next for uid in uids):
+            raise Refused(RefusedCode.INVALID, "A message that never was")
+        record = account.retrieved.setdefault(mailbox_id, {})
+        for uid in uids:
+            record.setdefault(uid, self._state.clock())
+
 
 def _apply(mode: FlagMode, words: Sequence[int], wanted: Sequence[int]) -> list[int]:
     if mode is FlagMode.ADD:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mailboat_common.server import TlsMode
 from mailboat_wire.pop3.commands import Capa
 
+from ..expire import own_days
 from ..session import Answer
 
 if TYPE_CHECKING:
@@ -27,15 +28,26 @@ def may_start_tls(session: Session) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Capability:
-    """One line of the answer; `arguments` stand behind the name."""
+    """One line of the answer; `arguments` stand behind the name, and if there are none to tell it is left out."""
 
     name: bytes
     holds: Callable[[Session], bool] = lambda _: True
-    arguments: bytes = b""
+    arguments: bytes | Callable[[Session], Awaitable[bytes | None]] = b""
 
-    def line(self) -> bytes:
-        """Without its end."""
-        return self.name + b" " + self.arguments if self.arguments else self.name
+    async def line(self, session: Session) -> bytes | None:
+        """Without its end; None if it doesn't hold now."""
+        if not self.holds(session):
+            return None
+        arguments = self.arguments if isinstance(self.arguments, bytes) else await self.arguments(session)
+        if arguments is None:
+            return None
+        return self.name + b" " + arguments if arguments else self.name
+
+
+async def _expire(session: Session) -> bytes | None:
+    if session.drop is not None:
+        return own_days(session.drop.days)
+    return await session.gateway.platform_days.argument()
 
 
 CAPABILITIES: tuple[Capability, ...] = (
@@ -46,6 +58,7 @@ CAPABILITIES: tuple[Capability, ...] = (
     Capability(b"RESP-CODES"),
     Capability(b"AUTH-RESP-CODE"),
     Capability(b"PIPELINING"),
+    Capability(b"EXPIRE", arguments=_expire),
     Capability(b"UTF8", arguments=b"USER"),
     Capability(b"STLS", may_start_tls),
     Capability(b"IMPLEMENTATION", arguments=b"Mailboat"),
@@ -54,5 +67,5 @@ CAPABILITIES: tuple[Capability, ...] = (
 
 async def run(session: Session, _command: Capa) -> Answer:
     """What holds for this session now."""
-    lines = [capability.line() for capability in CAPABILITIES if capability.holds(session)]
-    return Answer(b"+OK\r\n" + b"\r\n".join(lines) + b"\r\n.\r\n")
+    lines = [await capability.line(session) for capability in CAPABILITIES]
+    return Answer(b"+OK\r\n" + b"".join([line + b"\r\n" for line in lines if line is not None]) + b".\r\n")

@@ -17,7 +17,7 @@ log = get_logger(__name__)
 
 
 async def run(session: Session, _command: Quit) -> Answer:
-    """Remove what is marked deleted, give the lease back, close."""
+    """Remove what is marked deleted, record what was retrieved, give the lease back, close."""
     drop, session.drop = session.drop, None
     if drop is None:
         return ok("Bye", Next.CLOSE)

@@ -18,5 +18,5 @@ async def run(session: Session, command: Retr) -> Answer:
     assert drop is not None
     if not drop.exists(command.message):
         return NO_MESSAGE
-    size = drop.size(command.message)
-    return Answer(b"+OK %d octets\r\n" % size, content=drop.content(command.message))
+    n = command.message
+    return Answer(b"+OK %d octets\r\n" % drop.size(n), content=drop.content(n), sent=lambda: drop.sent(n))

@@ -44,7 +44,15 @@ async def _annotations(db: Database) -> None:
     await create_collections(db, {schema.ANNOTATIONS: schema.INDEXES[schema.ANNOTATIONS]})
 
 
-MIGRATIONS: list[tuple[str, Step]] = [("0001-core", _core), ("0002-annotations", _annotations)]
+async def _pop3_retention(db: Database) -> None:
+    await create_collections(db, schema.RETENTION_INDEXES)
+
+
+MIGRATIONS: list[tuple[str, Step]] = [
+    ("0001-core", _core),
+    ("0002-annotations", _annotations),
+    ("0003-pop3-retention", _pop3_retention),
+]
 
 
 async def migrate(db: Database, more: list[tuple[str, Step]] | None = None) -> None:

@@ -26,6 +26,8 @@ accounts    _id account id, usage {bytes, messages}, quota_bytes (0: none), quot
 annotations _id mailbox id or account id, a, entries [{n name, v value}]; counted in the account's annotation_bytes
 recent      _id mailbox id, a, first
 leases      _id account id, token, holder, expires (date)
+retrieved   _id mailbox id, a, oldest (day), f, l, d packed u32: first UID, last UID, day of first retrieval by POP3
+            (store/retrieved.py). pop3_retention_days: an account's and a domain's days (store/retention.py)
 migrations  _id name, at
 """
 
@@ -42,11 +44,13 @@ BLOB_CHUNKS = "blob_chunks"
 BODIES = "bodies"
 DEDUPE = "dedupe"
 GC = "gc"
+DOMAINS = "domains"  # the directory's; its policy is read where mail is removed
 LEASES = "leases"
 MAILBOXES = "mailboxes"
 MIGRATIONS = "migrations"
 PAGES = "pages"
 RECENT = "recent"
+RETRIEVED = "retrieved"
 VANISHED = "vanished"
 
 INDEXES: dict[str, list[IndexModel]] = {
@@ -92,4 +96,15 @@ INDEXES: dict[str, list[IndexModel]] = {
     ANNOTATIONS: [IndexModel([("a", 1)], name="account")],
     RECENT: [IndexModel([("a", 1)], name="account")],
     LEASES: [],
+}
+
+_DAYS = IndexModel(
+    [("pop3_retention_days", 1)],
+    name="pop3_retention",
+    partialFilterExpression={"pop3_retention_days": {"$exists": True}},
+)
+RETENTION_INDEXES: dict[str, list[IndexModel]] = {
+    RETRIEVED: [IndexModel([("oldest", 1), ("_id", 1)], name="oldest")],
+    ACCOUNTS: [_DAYS],
+    DOMAINS: [_DAYS],
 }

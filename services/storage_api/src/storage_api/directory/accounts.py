@@ -20,6 +20,7 @@ from mailboat_store_client.types import NO_MAILBOX, AccountId, MailboxChanged, M
 
 from ..db.driver import Database, Document, DuplicateKeyError, Session
 from ..outage import database_errors, transact
+from ..store import retention
 from ..store.accounts import default_mailboxes, new_account_document
 from . import addresses
 from .authenticate import VerifiedCache
@@ -29,7 +30,10 @@ from .schema import ADDRESSES, CREDENTIALS, DOMAINS
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One account as operators see it. Sizes in octets, a quota of 0 is none, `created_at` in ms."""
+    """One account as operators see it. Sizes in octets, a quota of 0 is none, `created_at` in ms.
+
+    `pop3_retention_days`: None as the domain says, retention.NEVER.
+    """
 
     account_id: AccountId
     address: str
@@ -40,6 +44,7 @@ class Account:
     disabled: bool
     created_at: int
     imap_masked_capabilities: tuple[str, ...] = ()
+    pop3_retention_days: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +172,20 @@ class Accounts:
             self._publish([_closed(AccountId(bytes(document["_id"])), self._clock())])
         return _account(document)
 
+    async def set_pop3_retention(self, address: str, days: int | None) -> Account:
+        """After how many days what POP3 retrieved is removed; retention.NEVER, None as the domain says.
+
+        Refused NOT_FOUND.
+        """
+        document = await self._find(address)
+        change: Document = {"$unset": {retention.FIELD: ""}} if days is None else {"$set": {retention.FIELD: days}}
+        async with database_errors():
+            query = {"_id": document["_id"], "deleted_at": {"$exists": False}}
+            updated = await self._accounts.find_one_and_update(query, change)
+        if updated is None:
+            raise Refused(RefusedCode.NOT_FOUND, "No such account")
+        return _account(updated)
+
     async def put(
         self, address: str, secret: Secret, quota_bytes: int | None, quota_messages: int | None = None
     ) -> PutResult:
@@ -291,6 +310,7 @@ def _account(document: Document) -> Account:
         bool(document.get("disabled")),
         document["created_at"],
         tuple(document.get("imap_masked_capabilities", ())),
+        document.get(retention.FIELD),
     )
 
 

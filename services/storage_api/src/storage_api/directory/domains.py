@@ -9,17 +9,22 @@ from mailboat_common.errors import Refused, RefusedCode
 
 from ..db.driver import Database, Document, DuplicateKeyError, Session
 from ..outage import database_errors, transact
+from ..store import retention
 from . import addresses
 from .schema import ADDRESSES, DOMAINS
 
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """`admin` gets the mail of postmaster@ and abuse@; None while there is no account. `created_at` in ms."""
+    """`admin` gets the mail of postmaster@ and abuse@; None while there is no account. `created_at` in ms.
+
+    `pop3_retention_days` holds for accounts that have none of their own; None: never.
+    """
 
     name: str
     admin: str | None
     created_at: int
+    pop3_retention_days: int | None = None
 
 
 class Domains:
@@ -69,6 +74,16 @@ class Domains:
         self._changed()
         return _domain(document)
 
+    async def set_pop3_retention(self, name: str, days: int | None) -> Domain:
+        """After how many days what POP3 retrieved is removed; None: never. Refused NOT_FOUND."""
+        change: Document = {"$unset": {retention.FIELD: ""}} if days is None else {"$set": {retention.FIELD: days}}
+        async with database_errors():
+            query = {"_id": addresses.normalise_domain(name)}
+            document = await self._domains.find_one_and_update(query, change)
+        if document is None:
+            raise Refused(RefusedCode.NOT_FOUND, "No such domain")
+        return _domain(document)
+
     async def remove(self, name: str) -> None:
         """Removes a domain without accounts. Refused NOT_FOUND, CONFLICT."""
         domain = addresses.normalise_domain(name)
@@ -85,4 +100,4 @@ class Domains:
 
 
 def _domain(document: Document) -> Domain:
-    return Domain(document["_id"], document.get("admin"), document["created_at"])
+    return Domain(document["_id"], document.get("admin"), document["created_at"], document.get(retention.FIELD))

@@ -1,6 +1,7 @@
 """Collections of everything around the store, and their indexes.
 
-domains      _id name (A-labels), admin (an account's address, or absent), created_at (ms)
+domains      _id name (A-labels), admin (an account's address, or absent), created_at (ms), pop3_retention_days,
+             retention_removals (counted in the transactions that removed by it)
 addresses    _id normalised address, a account id, domain
 credentials  _id account id, a, hash, source (SHA-256 of the hash it was imported from, if any), updated_at (ms)
 accounts     the store's document (`db/schema.py`) with address, domain, created_at (ms), imap_masked_capabilities [str]

@@ -38,7 +38,10 @@ _WRITE = frozenset(
         "ClaimRecent",
     )
 )
-_MAILDROP = frozenset(f"MailboxWriteService/{method}Maildrop" for method in ("Lease", "Renew", "Release"))
+_MAILDROP = frozenset(f"MailboxWriteService/{method}Maildrop" for method in ("Lease", "Renew", "Release")) | {
+    "MailboxReadService/MaildropRetention",
+    "MailboxWriteService/RecordRetrieved",
+}
 
 ALLOWED: dict[str, frozenset[str]] = {
     "smtp_ingress": frozenset(

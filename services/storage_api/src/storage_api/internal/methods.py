@@ -166,6 +166,12 @@ async def _contents(store: Store, body: bytes) -> Sequence[bytes]:
     return codec.to_contents(await store.read.contents(_account(request.account_id), body_ids, limit))
 
 
+async def _maildrop_retention(store: Store, body: bytes) -> Sequence[bytes]:
+    request = _given(read.MaildropRetentionRequest.FromString, body)
+    account_id = _account(request.account_id) if request.account_id else None
+    return (codec.to_retention(await store.read.maildrop_retention(account_id)).SerializeToString(),)
+
+
 def read_chunks(store: Store, body: bytes) -> AsyncIterator[bytes]:
     """The one streamed answer: the byte range itself, in chunks."""
     request = _given(read.ReadRequest.FromString, body)
@@ -300,6 +306,17 @@ async def _release_maildrop(store: Store, body: bytes) -> Sequence[bytes]:
     return ()
 
 
+async def _record_retrieved(store: Store, body: bytes) -> Sequence[bytes]:
+    request = _given(write.RecordRetrievedRequest.FromString, body)
+    await store.write.record_retrieved(
+        _account(request.account_id),
+        _mailbox(request.mailbox_id),
+        _given(unpack, U32, request.uids),
+        key=_key(request.key),
+    )
+    return ()
+
+
 # Delivery
 
 
@@ -341,6 +358,7 @@ METHODS: dict[str, Method] = {
     "MailboxReadService/Quota": _quota,
     "MailboxReadService/BodyInfos": _body_infos,
     "MailboxReadService/Contents": _contents,
+    "MailboxReadService/MaildropRetention": _maildrop_retention,
     "MailboxWriteService/Create": _create,
     "MailboxWriteService/Rename": _rename,
     "MailboxWriteService/Delete": _delete,
@@ -356,6 +374,7 @@ METHODS: dict[str, Method] = {
     "MailboxWriteService/LeaseMaildrop": _lease_maildrop,
     "MailboxWriteService/RenewMaildrop": _renew_maildrop,
     "MailboxWriteService/ReleaseMaildrop": _release_maildrop,
+    "MailboxWriteService/RecordRetrieved": _record_retrieved,
     "DeliveryService/Deliver": _deliver,
     "DeliveryService/Confirm": _confirm,
 }

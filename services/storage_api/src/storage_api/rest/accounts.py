@@ -11,6 +11,7 @@ from mailboat_common.errors import Refused, RefusedCode
 from ..directory.accounts import PutResult, Secret
 from ..directory.accounts import cursor as cursor_of
 from ..directory.addresses import normalise_domain, parse
+from ..store.retention import NEVER
 from ..tokens import Token
 from . import paging
 from .context import Caller, Context, Ctx, not_permitted
@@ -95,14 +96,20 @@ async def show_account(address: str, ctx: Ctx, caller: Caller) -> AccountOut:
 
 @router.patch("/accounts/{address}")
 async def change_account(address: str, body: AccountChange, ctx: Ctx, caller: Caller) -> AccountOut:
-    """Changes password, quotas, hidden IMAP capabilities or whether the account is disabled."""
+    """Changes password, quotas, hidden IMAP capabilities, whether the account is disabled, and how long what POP3
+    retrieved stays.
+    """
     require_management(caller, address)
     secret = body.secret()
-    settings = body.model_dump(exclude={"password", "password_hash"}, exclude_none=True)
+    settings = body.model_dump(exclude={"password", "password_hash", "pop3_retention_days"}, exclude_none=True)
     account = await ctx.accounts.update(address, secret=secret, **settings)
     details = dict(settings)
     if secret is not None:
         details["secret_changed"] = True
+    if "pop3_retention_days" in body.model_fields_set:
+        given = body.pop3_retention_days
+        account = await ctx.accounts.set_pop3_retention(address, NEVER if given == "never" else given)
+        details["pop3_retention_days"] = given
     await ctx.audit_log.record(caller, "account.change", account.address, details)
     return AccountOut.of(account)
 

@@ -37,9 +37,15 @@ async def show_domain(name: str, ctx: Ctx, _caller: Platform) -> DomainOut:
 
 @router.patch("/domains/{name}")
 async def change_domain(name: str, body: DomainChange, ctx: Ctx, caller: Platform) -> DomainOut:
-    """Names the domain's administrator."""
-    domain = await ctx.domains.set_admin(name, body.admin)
-    await ctx.audit_log.record(caller, "domain.change", domain.name, {"admin": domain.admin})
+    """Names the domain's administrator; says how long what POP3 retrieved stays."""
+    details: dict[str, object] = {}
+    if body.admin is not None:
+        domain = await ctx.domains.set_admin(name, body.admin)
+        details["admin"] = domain.admin
+    if "pop3_retention_days" in body.model_fields_set:
+        domain = await ctx.domains.set_pop3_retention(name, body.pop3_retention_days)
+        details["pop3_retention_days"] = domain.pop3_retention_days
+    await ctx.audit_log.record(caller, "domain.change", domain.name, details)
     return DomainOut.of(domain)
 
 

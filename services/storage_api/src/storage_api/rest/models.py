@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..directory.accounts import Account, Secret
 from ..directory.domains import Domain
+from ..store.retention import NEVER
 from ..tokens import Token
 from ..trace import Step
 
@@ -22,6 +23,13 @@ MessageQuota = Annotated[int, Field(ge=0, le=MAX_QUOTA, description="Messages; 0
 Capabilities = Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=100)]
 Password = Annotated[str, Field(max_length=1024)]
 PasswordHash = Annotated[str, Field(max_length=512, description="$argon2id$…, {BCRYPT}… or {SHA512-CRYPT}…")]
+
+MAX_RETENTION_DAYS = 3650
+Days = Annotated[int, Field(ge=0, le=MAX_RETENTION_DAYS)]
+_DAYS = (
+    "Days after which a message that POP3 has retrieved is removed; 0: at QUIT. "
+    "EXPIRE tells clients, and the worker sees to it, whatever they do."
+)
 
 Item = TypeVar("Item")
 
@@ -54,9 +62,16 @@ class NewDomain(_Strict):
 
 
 class DomainChange(_Strict):
-    """`admin`: the account that gets the mail of postmaster@ and abuse@."""
+    """What isn't given stays. `admin`: the account that gets the mail of postmaster@ and abuse@."""
 
-    admin: AddressText
+    admin: AddressText | None = None
+    pop3_retention_days: Days | None = Field(None, description=_DAYS + " null: never")
+
+    @model_validator(mode="after")
+    def _something(self) -> DomainChange:
+        if self.admin is None and "pop3_retention_days" not in self.model_fields_set:
+            raise ValueError("admin or pop3_retention_days")
+        return self
 
 
 class NewAccount(_Secret):
@@ -74,6 +89,7 @@ class AccountChange(_Secret):
     quota_messages: MessageQuota | None = None
     disabled: bool | None = None
     imap_masked_capabilities: Capabilities | None = None
+    pop3_retention_days: Days | Literal["never"] | None = Field(None, description=_DAYS + " null: as the domain says")
 
 
 class BatchRow(_Strict):
@@ -105,11 +121,17 @@ class DomainOut(BaseModel):
     name: str
     admin: str | None
     created_at: int = Field(description="Milliseconds since the epoch")
+    pop3_retention_days: int | None = Field(description=_DAYS + " null: never")
 
     @classmethod
     def of(cls, domain: Domain) -> DomainOut:
         """From the directory's value."""
-        return cls(name=domain.name, admin=domain.admin, created_at=domain.created_at)
+        return cls(
+            name=domain.name,
+            admin=domain.admin,
+            created_at=domain.created_at,
+            pop3_retention_days=domain.pop3_retention_days,
+        )
 
 
 class AccountOut(BaseModel):
@@ -124,6 +146,7 @@ class AccountOut(BaseModel):
     disabled: bool
     imap_masked_capabilities: list[str]
     created_at: int = Field(description="Milliseconds since the epoch")
+    pop3_retention_days: int | Literal["never"] | None = Field(description=_DAYS + " null: as the domain says")
 
     @classmethod
     def of(cls, account: Account) -> AccountOut:
@@ -138,6 +161,7 @@ class AccountOut(BaseModel):
             disabled=account.disabled,
             imap_masked_capabilities=list(account.imap_masked_capabilities),
             created_at=account.created_at,
+            pop3_retention_days="never" if account.pop3_retention_days == NEVER else account.pop3_retention_days,
         )
 
 

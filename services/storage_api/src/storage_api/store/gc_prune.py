@@ -60,6 +60,7 @@ async def _delete_mailbox(db: Database, mailbox: Document, room: int, now: int) 
     await db[schema.VANISHED].delete_many({"a": account_id, "m": mailbox_id})
     await db[schema.RECENT].delete_one({"_id": mailbox_id})
     await db[schema.ANNOTATIONS].delete_one({"_id": mailbox_id})  # of an account's deletion, or an older release's
+    await db[schema.RETRIEVED].delete_one({"_id": mailbox_id})
     # Noted before the mailbox goes, lest a death in between forgets its bodies; due after, since its tail still counts.
     await note(db, account_id, now, now + HOUR)
     gone = await db[schema.MAILBOXES].delete_one({"_id": mailbox_id, "deleted_at": {"$exists": True}})

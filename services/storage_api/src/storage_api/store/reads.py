@@ -40,6 +40,7 @@ from .bodies import Bodies
 from .failures import guarded, guarded_stream
 from .pages import IMMUTABLE, MUTABLE, living, page_id, page_id_range, split_page_id, unpack_page, unpack_tail
 from .recent import JOIN, first_recents, joined_first
+from .retention import least_retention, retention_of
 
 _HEAD_FIELDS = {"tail": 0, "pages": 0}
 
@@ -226,6 +227,11 @@ class MongoMailboxRead:
         """A byte range of one message in chunks of about 64 KB."""
         async for chunk in self._bodies.read(account_id, body_id, offset, length):
             yield chunk
+
+    @guarded
+    async def maildrop_retention(self, account_id: AccountId | None) -> int | None:
+        """Days after which what POP3 retrieved is removed; None: never."""
+        return await (least_retention(self._db) if account_id is None else retention_of(self._db, account_id))
 
     async def _account(self, account_id: AccountId, session: Session) -> Document:
         fields = {"tree_version": 1, "other_subscriptions": 1, "deleted_at": 1}

@@ -44,6 +44,7 @@ from .mailboxes import Create, Delete, Rename, Subscribe
 from .messages import Append, Expunge, StoreFlags
 from .pages import PAGE_ROWS
 from .replace import Replace
+from .retrieved import Retrieved
 from .transfer import Copy, Move, Undelete
 
 PART_UIDS = 1000 * PAGE_ROWS
@@ -219,6 +220,13 @@ class MongoMailboxWrite:
     async def release_maildrop(self, account_id: AccountId, token: bytes) -> None:
         """Give it back."""
         await maildrop.release(self._db, account_id, token)
+
+    @guarded
+    async def record_retrieved(
+        self, account_id: AccountId, mailbox_id: MailboxId, uids: Sequence[int], *, key: bytes
+    ) -> None:
+        """Their days begin, unless they had begun before."""
+        await self._committer.submit(Retrieved(account_id, key, mailbox_id, sorted_uids(uids)))
 
 
 def _parts(key: bytes, uids: array[int]) -> Iterator[tuple[bytes, array[int]]]:

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mailboatctl import accounts_csv
 from mailboatctl.client import Client, segment
 from mailboatctl.context import connect, read_password
+from mailboatctl.days import parse_days
 from mailboatctl.errors import CommandError, Unreachable, WrongUse
 from mailboatctl.output import AsJson, Column, err, print_fields, print_json, print_table, say, show_time
 from mailboatctl.sizes import LARGEST, parse_size, show_size
@@ -117,6 +118,23 @@ def mask(
     names = [] if [name.lower() for name in capabilities] == ["none"] else capabilities
     done = f"isn't told of {' '.join(names)} any more" if names else "is told of all capabilities"
     _change(address, {"imap_masked_capabilities": names}, done, as_json)
+
+
+@app.command("pop3-retention")
+def pop3_retention(
+    address: Address,
+    days: Annotated[str, typer.Argument(help="0 to 3650 (0: at QUIT), never, or domain: as the domain says")],
+    as_json: AsJson = False,
+) -> None:
+    """Set after how many days a message that POP3 retrieved is removed.
+
+    It counts from the first retrieval, also if that was before the setting was made.
+    """
+    try:
+        given = parse_days(days, {"never": "never", "domain": None})
+    except ValueError as error:
+        raise WrongUse(f"{error}.") from error
+    _change(address, {"pop3_retention_days": given}, f"has a POP3 retention of {days}", as_json)
 
 
 @app.command()

@@ -8,10 +8,17 @@ import typer
 
 from mailboatctl.client import segment
 from mailboatctl.context import connect
-from mailboatctl.output import AsJson, print_json, print_table, say
+from mailboatctl.days import parse_days, show_days
+from mailboatctl.errors import WrongUse
+from mailboatctl.output import AsJson, Column, print_json, print_table, say
 
 app = typer.Typer(help="Domains.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="Such as example.org")]
+
+COLUMNS: tuple[Column, ...] = (
+    ("domain", lambda item: item["name"]),
+    ("pop3 retention", lambda item: show_days(item.get("pop3_retention_days"), "never")),
+)
 
 
 @app.command()
@@ -30,7 +37,26 @@ def show(as_json: AsJson = False) -> None:
     if as_json:
         print_json(domains)
     else:
-        print_table([("domain", lambda item: item["name"])], domains)
+        print_table(COLUMNS, domains)
+
+
+@app.command("pop3-retention")
+def pop3_retention(
+    name: Name,
+    days: Annotated[str, typer.Argument(help="0 to 3650 (0: at QUIT), or never")],
+    as_json: AsJson = False,
+) -> None:
+    """Set after how many days a message that POP3 retrieved is removed, for accounts without days of their own.
+
+    It counts from the first retrieval, also if that was before the setting was made.
+    """
+    try:
+        given = parse_days(days, {"never": None})
+    except ValueError as error:
+        raise WrongUse(f"{error}.") from error
+    with connect() as api:
+        domain = api.call("PATCH", f"/v1/domains/{segment(name)}", {"pop3_retention_days": given})
+    print_json(domain) if as_json else say(f"{domain['name']} has a POP3 retention of {days}.")
 
 
 @app.command()

@@ -328,3 +328,19 @@ class ReleaseMaildropRequest(_message.Message):
 class ReleaseMaildropResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class RecordRetrievedRequest(_message.Message):
+    __slots__ = ("account_id", "mailbox_id", "uids", "key")
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    MAILBOX_ID_FIELD_NUMBER: _ClassVar[int]
+    UIDS_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    account_id: bytes
+    mailbox_id: bytes
+    uids: bytes
+    key: bytes
+    def __init__(self, account_id: _Optional[bytes] = ..., mailbox_id: _Optional[bytes] = ..., uids: _Optional[bytes] = ..., key: _Optional[bytes] = ...) -> None: ...
+
+class RecordRetrievedResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
