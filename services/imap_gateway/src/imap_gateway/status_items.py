@@ -6,6 +6,7 @@ Most are in the mailbox's head, which is read anyway. What isn't is asked of the
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import compress
 from typing import TYPE_CHECKING
@@ -20,9 +21,20 @@ if TYPE_CHECKING:
     from .session import Session
 
 
-def _recent(head: MailboxHead) -> int:
-    """At most this many: those between that are gone aren't told apart here."""
-    return min(head.messages, max(0, head.uid_next - head.first_recent))
+async def _recent(session: Session, head: MailboxHead) -> int:
+    """Exactly as many as the next SELECT will say: a client that finds STATUS wrong asks again and again.
+
+    The mailbox is read only where something was expunged, so that the UIDs alone don't tell.
+    """
+    if head.first_recent >= head.uid_next or not head.messages:
+        return 0
+    if head.messages == head.uid_next - 1:
+        return head.uid_next - head.first_recent
+    try:
+        view, first_recent = await session.gateway.views.open(session.account, head.name)
+    except Refused:  # deleted since the head was read
+        return 0
+    return len(view) - bisect_left(view.uids, first_recent)
 
 
 async def _deleted_storage(session: Session, head: MailboxHead) -> int:
@@ -44,10 +56,10 @@ async def _append_limit(session: Session, _head: MailboxHead) -> int:
 ASKED_ITEMS: Mapping[bytes, Callable[[Session, MailboxHead], Awaitable[int]]] = {
     b"APPENDLIMIT": _append_limit,
     b"DELETED-STORAGE": _deleted_storage,
+    b"RECENT": _recent,
 }
 HEAD_ITEMS: Mapping[bytes, Callable[[MailboxHead], int | bytes]] = {
     b"MESSAGES": lambda head: head.messages,
-    b"RECENT": _recent,
     b"UIDNEXT": lambda head: head.uid_next,
     b"UIDVALIDITY": lambda head: head.uid_validity,
     b"UNSEEN": lambda head: head.unseen,
