@@ -33,16 +33,12 @@ LINES = [
     (r.no(b"a", b"no such mailbox", b"NONEXISTENT"), b"a NO [NONEXISTENT] no such mailbox\r\n"),
     (r.bad(b"a", b"x\r\n* OK y"), b"a BAD x * OK y\r\n"),
     (r.bad(b"a", b""), b"a BAD -\r\n"),
-    (r.bye(b"later", b"UNAVAILABLE"), b"* BYE [UNAVAILABLE] later\r\n"),
     (r.status(b"*", r.PREAUTH, b"hi"), b"* PREAUTH hi\r\n"),
     (r.continuation(), b"+ \r\n"),
     (r.continuation(b"idling"), b"+ idling\r\n"),
     (r.code_append_uid(38505, [3955, 3956]), b"APPENDUID 38505 3955:3956"),
     (r.code_copy_uid(38505, [304, 319, 320], [3956, 3957, 3958]), b"COPYUID 38505 304,319:320 3956:3958"),
-    (r.code_permanent_flags([b"\\Seen"], keywords=True), b"PERMANENTFLAGS (\\Seen \\*)"),
-    (r.code_permanent_flags([], keywords=False), b"PERMANENTFLAGS ()"),
     (r.code_modified([7, 9]), b"MODIFIED 7,9"),
-    (r.code_number(b"UIDNEXT", 4392), b"UIDNEXT 4392"),
     (r.capability([b"IMAP4rev1", b"IDLE"]), b"* CAPABILITY IMAP4rev1 IDLE\r\n"),
     (r.enabled([]), b"* ENABLED\r\n"),
     (r.enabled([b"CONDSTORE"]), b"* ENABLED CONDSTORE\r\n"),
@@ -69,7 +65,6 @@ LINES = [
     (r.metadata("a b", [(b"/private/a b", b"\0")]), b'* METADATA "a b" ("/private/a b" ~{1}\r\n\0)\r\n'),
     (r.metadata("x", [(b"/private/a", b"\xc3\xa9")]), b"* METADATA x (/private/a {2}\r\n\xc3\xa9)\r\n"),
     (r.flags([b"\\Seen", b"x"]), b"* FLAGS (\\Seen x)\r\n"),
-    (r.exists(3), b"* 3 EXISTS\r\n"),
     (r.recent(0), b"* 0 RECENT\r\n"),
     (r.search([]), b"* SEARCH\r\n"),
     (r.search([2, 5, 6], 917162500), b"* SEARCH 2 5 6 (MODSEQ 917162500)\r\n"),
@@ -79,7 +74,6 @@ LINES = [
     ),
     (r.esearch(b"A1", uid=False, count=0), b'* ESEARCH (TAG "A1") COUNT 0\r\n'),
     (r.expunge(44), b"* 44 EXPUNGE\r\n"),
-    (r.expunges([3, 4, 7]), b"* 7 EXPUNGE\r\n* 4 EXPUNGE\r\n* 3 EXPUNGE\r\n"),
     (r.vanished([(41, 41), (43, 116)], earlier=True), b"* VANISHED (EARLIER) 41,43:116\r\n"),
     (r.vanished([(5, 5)]), b"* VANISHED 5\r\n"),
     (r.vanished([]), b""),
@@ -90,27 +84,6 @@ LINES = [
 @pytest.mark.parametrize(("written", "expected"), LINES)
 def test_lines(written, expected):
     assert written == expected
-
-
-def test_flags_of_many_messages():
-    flags = [b"\\Seen", b"", b"\\Seen $x"]
-    plain = b"* 4 FETCH (FLAGS (\\Seen))\r\n* 5 FETCH (FLAGS ())\r\n* 6 FETCH (FLAGS (\\Seen $x))\r\n"
-    assert r.fetch_flags(range(4, 7), flags) == plain
-    assert r.fetch_flags([4, 5, 6], flags) == plain
-    assert r.fetch_flags(range(1, 1), []) == b""
-    assert r.fetch_flags(range(200_000, 200_001), [b"x"]) == b"* 200000 FETCH (FLAGS (x))\r\n"
-    assert r.fetch_flags([1], [b"x"], uids=[9]) == b"* 1 FETCH (UID 9 FLAGS (x))\r\n"
-    assert r.fetch_flags([1], [b"x"], modseqs=[7]) == b"* 1 FETCH (FLAGS (x) MODSEQ (7))\r\n"
-    assert r.fetch_flags([1], [b"x"], [9], [7]) == b"* 1 FETCH (UID 9 FLAGS (x) MODSEQ (7))\r\n"
-    with pytest.raises(ValueError, match="zip"):
-        r.fetch_flags(range(1, 3), [b"x"])
-
-
-@given(st.integers(0, 5000), st.lists(st.sampled_from([b"", b"a", b"\\Seen b"]), max_size=30))
-def test_the_fast_path_writes_what_single_lines_would(first, flags):
-    numbers = range(first, first + len(flags))
-    expected = b"".join(r.fetch(n, [b"FLAGS (%b)" % each]) for n, each in zip(numbers, flags, strict=True))
-    assert r.fetch_flags(numbers, flags) == expected
 
 
 @given(st.binary().map(lambda data: data.replace(b"\0", b"")))

@@ -5,14 +5,12 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mailboat_wire.imap.flags import canonical_flag, canonical_flags
-from mailboat_wire.imap.names import decode_name, decode_text, encode_name, mutf7_decode, mutf7_encode
+from mailboat_wire.imap.flags import canonical_flags
+from mailboat_wire.imap.names import decode_text, encode_name, mutf7_decode, mutf7_encode, normalise_inbox
 from mailboat_wire.imap.sequence import (
     SequenceSet,
     compact,
     compact_ordered,
-    contains,
-    numbers,
     render_ranges,
     runs,
 )
@@ -57,7 +55,6 @@ def test_sets_are_bounded():
 def test_facts_of_a_set():
     assert SequenceSet.parse(b"1,*").has_star
     assert not SequenceSet.parse(b"1,2:7").has_star
-    assert SequenceSet.parse(b"9:3,*").static_max == 9
     assert SequenceSet.parse(b"$").saved
     assert SequenceSet.parse(b"$").render() == b"$"
 
@@ -72,8 +69,7 @@ def test_resolving_keeps_exactly_the_numbers_named(pairs, maximum):
     for low, high in pairs:
         first, last = sorted((low or maximum, high or maximum))
         named.update(range(first, last + 1))
-    assert set(numbers(resolved, 100)) == named
-    assert all(contains(resolved, number) == (number in named) for number in range(45))
+    assert {number for low, high in resolved for number in range(low, high + 1)} == named
     assert all(before[1] + 1 < after[0] for before, after in pairwise(resolved))
 
 
@@ -81,7 +77,8 @@ def test_resolving_keeps_exactly_the_numbers_named(pairs, maximum):
 def test_compacting_loses_nothing(values):
     text = compact(values)
     assert text == render_ranges(runs(values)) == compact_ordered(values)
-    back = list(numbers(SequenceSet.parse(text).resolve(1), 1000)) if text else []
+    pairs = SequenceSet.parse(text).resolve(1) if text else ()
+    back = [number for low, high in pairs for number in range(low, high + 1)]
     assert back == values
 
 
@@ -151,7 +148,7 @@ def test_a_name_has_one_form(name, utf8):
     [(b"iNbOx", "INBOX"), (b"Inbox/Sub", "INBOX/Sub"), (b"Inboxes", "Inboxes"), (b"a/inbox", "a/inbox")],
 )
 def test_inbox_ignores_case(raw, name):
-    assert decode_name(raw, utf8=False) == name
+    assert normalise_inbox(decode_text(raw, utf8=False)) == name
 
 
 @pytest.mark.parametrize(
@@ -159,13 +156,10 @@ def test_inbox_ignores_case(raw, name):
 )
 def test_control_characters_and_bad_utf8_are_no_names(raw, utf8):
     with pytest.raises(ValueError, match=r"."):
-        decode_name(raw, utf8=utf8)
+        decode_text(raw, utf8=utf8)
 
 
 def test_flags_have_one_form():
-    assert canonical_flag(b"\\SEEN") == b"\\Seen"
-    assert canonical_flag(b"SEEN") == b"SEEN"
-    assert canonical_flag(b"\\Other") == b"\\Other"
     assert canonical_flags([b"\\seen", b"\\recent", b"$a", b"$A", b"\\Seen"]) == (b"\\Seen", b"$a")
 
 

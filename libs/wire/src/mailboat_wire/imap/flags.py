@@ -17,11 +17,6 @@ SYSTEM_FLAGS = (ANSWERED, FLAGGED, DELETED, SEEN, DRAFT)
 _CANONICAL = {flag.lower(): flag for flag in (*SYSTEM_FLAGS, RECENT)}
 
 
-def canonical_flag(flag: bytes) -> bytes:
-    """`\\seen` as `\\Seen`; keywords and flags of extensions unchanged."""
-    return _CANONICAL.get(flag.lower(), flag) if flag[:1] == b"\\" else flag
-
-
 def canonical_flags(flags: Iterable[bytes]) -> tuple[bytes, ...]:
     """Flags a client set: canonical, the first spelling of each, \\Recent (which it can't set) dropped."""
     unique: dict[bytes, bytes] = {}

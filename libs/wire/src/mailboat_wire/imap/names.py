@@ -83,11 +83,6 @@ def normalise_inbox(name: str) -> str:
     return name
 
 
-def decode_name(raw: bytes, *, utf8: bool) -> str:
-    """A mailbox name from the wire. ValueError if it can't be one."""
-    return normalise_inbox(decode_text(raw, utf8=utf8))
-
-
 def encode_name(name: str, *, utf8: bool) -> bytes:
     """A mailbox name for the wire, not yet quoted."""
     return name.encode("utf-8") if utf8 else mutf7_encode(name)

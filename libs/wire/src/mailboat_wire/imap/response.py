@@ -1,8 +1,7 @@
 """What an IMAP server says: whole lines with CRLF, or pieces to join into one.
 
 RFC 9051 sections 7 and 9, RFC 3501; codes of RFC 5530, RFC 4315 (UIDPLUS), RFC 7162 (CONDSTORE, QRESYNC), RFC 4731
-(ESEARCH), RFC 6154, RFC 5258, RFC 9208
-(QUOTA), RFC 5464 (METADATA).
+(ESEARCH), RFC 6154, RFC 5258, RFC 9208 (QUOTA), RFC 5464 (METADATA).
 
 Rules: every function returns bytes that are legal where its name says; text from users goes through `string`,
 `astring`, `mailbox` or `public_text`, so none of it can end a line. Functions on whole mailboxes cost well under a
@@ -15,7 +14,6 @@ import datetime as dt
 import re
 import time
 from collections.abc import Iterable, Sequence
-from itertools import chain
 
 from mailboat_wire.imap import names
 from mailboat_wire.imap.sequence import compact, compact_ordered, render_ranges
@@ -119,10 +117,6 @@ def bad(tag: bytes, text: bytes, code: bytes | None = None) -> bytes:
     return status(tag, BAD, text, code)
 
 
-def bye(text: bytes, code: bytes | None = None) -> bytes:
-    return status(UNTAGGED, BYE, text, code)
-
-
 def continuation(text: bytes = b"") -> bytes:
     """`+ text`; a SASL challenge goes here already in base64 (empty: `+ ` CRLF)."""
     return b"+ %b\r\n" % text
@@ -138,20 +132,9 @@ def code_copy_uid(uid_validity: int, sources: Sequence[int], targets: Sequence[i
     return b"COPYUID %d %b %b" % (uid_validity, compact_ordered(sources), compact_ordered(targets))
 
 
-def code_permanent_flags(flags: Iterable[bytes], *, keywords: bool) -> bytes:
-    """With `keywords` the client may make new ones (`\\*`)."""
-    allowed = [*flags, b"\\*"] if keywords else list(flags)
-    return b"PERMANENTFLAGS (%b)" % b" ".join(allowed)
-
-
 def code_modified(numbers: Sequence[int]) -> bytes:
     """RFC 7162 3.1.3: the UIDs (or message numbers) that a conditional STORE left alone, ascending."""
     return b"MODIFIED " + compact(numbers)
-
-
-def code_number(name: bytes, number: int) -> bytes:
-    """UIDVALIDITY, UIDNEXT, UNSEEN, HIGHESTMODSEQ, APPENDLIMIT …"""
-    return b"%b %d" % (name, number)
 
 
 # --- Mailbox data (7.3) -------------------------------------------------------------------------------------------
@@ -234,10 +217,6 @@ def flags(names_: Iterable[bytes]) -> bytes:
     return b"* FLAGS (%b)\r\n" % b" ".join(names_)
 
 
-def exists(count: int) -> bytes:
-    return b"* %d EXISTS\r\n" % count
-
-
 def recent(count: int) -> bytes:
     return b"* %d RECENT\r\n" % count
 
@@ -280,12 +259,6 @@ def expunge(number: int) -> bytes:
     return b"* %d EXPUNGE\r\n" % number
 
 
-def expunges(numbers: Sequence[int]) -> bytes:
-    """Many EXPUNGE lines. `numbers` ascending, as before the first of them: sent from the last, so none shifts
-    another."""
-    return "".join([f"* {number} EXPUNGE\r\n" for number in reversed(numbers)]).encode("ascii")
-
-
 def vanished(ranges: Sequence[tuple[int, int]], *, earlier: bool = False) -> bytes:
     """RFC 7162 3.2.10, from ascending (low, high) ranges (`sequence.runs` makes them). b"" if there are none."""
     if not ranges:
@@ -296,45 +269,3 @@ def vanished(ranges: Sequence[tuple[int, int]], *, earlier: bool = False) -> byt
 def fetch(number: int, items: Iterable[bytes]) -> bytes:
     """One FETCH line of rendered items (`FLAGS (\\Seen)`, `UID 7`, `BODY[] {5}` CRLF `hello`)."""
     return b"* %d FETCH (%b)\r\n" % (number, b" ".join(items))
-
-
-_DECIMALS: list[bytes] = []
-_MAX_DECIMALS = 131_072  # 5 MB, shared by all sessions
-
-
-def _decimals(numbers: range) -> list[bytes]:
-    """The decimal forms of `numbers` (step 1, from 0 on), kept for the next call as far as _MAX_DECIMALS."""
-    if numbers.stop > _MAX_DECIMALS:
-        return [b"%d" % number for number in numbers]
-    if numbers.stop > len(_DECIMALS):
-        _DECIMALS.extend([b"%d" % number for number in range(len(_DECIMALS), max(numbers.stop, 1024))])
-    return _DECIMALS[numbers.start : numbers.stop]
-
-
-def fetch_flags(
-    numbers: range | Sequence[int],
-    flags_: Sequence[bytes],
-    uids: Sequence[int] | None = None,
-    modseqs: Sequence[int] | None = None,
-) -> bytes:
-    """FETCH lines with FLAGS (and UID, and MODSEQ, if given) of many messages, column by column.
-
-    `flags_[i]` is the joined flags of message `numbers[i]` (b"\\\\Seen $Work"): equal ones should be one object. With
-    a `range` and flags alone this writes some ten million lines a second.
-    """
-    if uids is None and modseqs is None:
-        if isinstance(numbers, range) and numbers.step == 1 and numbers.start >= 0:
-            tails = {each: b" FETCH (FLAGS (%b))\r\n* " % each for each in set(flags_)}
-            pairs = zip(_decimals(numbers), [tails[each] for each in flags_], strict=True)
-            return b"* " + b"".join(chain.from_iterable(pairs))[:-2] if flags_ else b""
-        return b"".join([b"* %d FETCH (FLAGS (%b))\r\n" % pair for pair in zip(numbers, flags_, strict=True)])
-    if modseqs is None:
-        assert uids is not None
-        lines = [b"* %d FETCH (UID %d FLAGS (%b))\r\n" % row for row in zip(numbers, uids, flags_, strict=True)]
-    elif uids is None:
-        rows = zip(numbers, flags_, modseqs, strict=True)
-        lines = [b"* %d FETCH (FLAGS (%b) MODSEQ (%d))\r\n" % row for row in rows]
-    else:
-        all_rows = zip(numbers, uids, flags_, modseqs, strict=True)
-        lines = [b"* %d FETCH (UID %d FLAGS (%b) MODSEQ (%d))\r\n" % row for row in all_rows]
-    return b"".join(lines)

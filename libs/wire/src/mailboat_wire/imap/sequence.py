@@ -9,8 +9,7 @@ code does work per number a client merely named: `1:4294967295` costs one range.
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 MAX_NUMBER = 0xFFFFFFFF
@@ -53,11 +52,6 @@ class SequenceSet:
     def has_star(self) -> bool:
         return any(STAR in (low, high) for low, high in self.ranges)
 
-    @property
-    def static_max(self) -> int:
-        """The largest number named, `*` aside: a message number above the mailbox's size is the client's error."""
-        return max((max(pair) for pair in self.ranges), default=0)
-
     def resolve(self, maximum: int) -> tuple[tuple[int, int], ...]:
         """Sorted, disjoint, non-adjacent (low, high) ranges, `*` being `maximum` (0: an empty mailbox, where `*` is
         nothing).
@@ -95,18 +89,6 @@ class SequenceSet:
 
 def _number(number: int) -> bytes:
     return b"*" if number == STAR else b"%d" % number
-
-
-def contains(ranges: Sequence[tuple[int, int]], number: int) -> bool:
-    """Whether `number` is in ranges that `resolve` gave. O(log n)."""
-    place = bisect_right(ranges, (number, MAX_NUMBER)) - 1
-    return place >= 0 and ranges[place][0] <= number <= ranges[place][1]
-
-
-def numbers(ranges: Iterable[tuple[int, int]], maximum: int) -> Iterator[int]:
-    """Every number of resolved `ranges` from 1 to `maximum`, ascending."""
-    for low, high in ranges:
-        yield from range(low, min(high, maximum) + 1)
 
 
 def runs(values: Sequence[int]) -> list[tuple[int, int]]:
