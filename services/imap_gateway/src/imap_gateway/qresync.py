@@ -8,6 +8,7 @@ Rules:
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -69,12 +70,14 @@ def _intersection(left: Iterable[tuple[int, int]], right: Sequence[tuple[int, in
 
 
 def _without(gone: Iterable[tuple[int, int]], view: View, agreed: int, pending: Sequence[int]) -> list[tuple[int, int]]:
-    """`gone` above the UID `agreed`, less the UIDs that the client counts at present."""
+    """`gone` above the UID `agreed`, less the UIDs that the client counts at present: the view's and the ascending
+    `pending`.
+    """
     found: list[tuple[int, int]] = []
     for low, high in gone:
         start = max(low, agreed + 1)
         present = [uid for begin, end in view.rows([(start, high)]) for uid in view.uids[begin:end]]
-        present.extend(uid for uid in pending if start <= uid <= high)
+        present.extend(pending[bisect_left(pending, start) : bisect_right(pending, high)])
         for uid in sorted(present):
             if start < uid:
                 found.append((start, uid - 1))
