@@ -17,7 +17,7 @@ from mailboat_common.log import get_logger
 from mailboat_store_client.types import AccountId, AuthStatus
 
 from .maildrop import open_maildrop
-from .session import UNAVAILABLE, Answer, Next, err, ok
+from .replies import UNAVAILABLE, Answer, Next, err, ok
 
 if TYPE_CHECKING:
     from .session import Session

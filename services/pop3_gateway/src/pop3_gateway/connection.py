@@ -20,7 +20,8 @@ from mailboat_wire.pop3 import MAX_AUTH, MAX_COMMAND, DotStuffer, Fault, Line, P
 
 from . import metrics
 from .gateway import Gateway
-from .session import NO_MESSAGE, Answer, Next, Session, err
+from .replies import NO_MESSAGE, Answer, Next, err
+from .session import Session
 
 log = get_logger(__name__)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import enum
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,52 +13,14 @@ from mailboat_wire.pop3 import BadCommand, parse_command
 from mailboat_wire.pop3.commands import Command, UnknownCommand
 from mailboat_wire.sasl import Exchange
 
+from . import commands
 from .gateway import Gateway
 from .maildrop import Maildrop
+from .replies import LEASE_LOST, TOO_MANY_ERRORS, UNAVAILABLE, WRONG_STATE, Answer, err
 
 log = get_logger(__name__)
 
 MAX_ERRORS = 20
-
-
-class Next(enum.Enum):
-    """What the connection does after the answer."""
-
-    COMMAND = enum.auto()
-    STARTTLS = enum.auto()
-    CLOSE = enum.auto()
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """`data` is sent first, then `content` dot-stuffed and ended, if there is any, then `sent` is told."""
-
-    data: bytes
-    next: Next = Next.COMMAND
-    content: AsyncGenerator[bytes, None] | None = None
-    sent: Callable[[], None] | None = None
-
-    @property
-    def ok(self) -> bool:
-        """+OK or -ERR."""
-        return self.data.startswith(b"+OK")
-
-
-def ok(text: str = "", next_: Next = Next.COMMAND) -> Answer:
-    """+OK with a text."""
-    return Answer(f"+OK {text}\r\n".encode() if text else b"+OK\r\n", next_)
-
-
-def err(text: str, next_: Next = Next.COMMAND) -> Answer:
-    """-ERR with a text, perhaps with a response code of RFC 2449 or RFC 3206 in front."""
-    return Answer(f"-ERR {text}\r\n".encode(), next_)
-
-
-NO_MESSAGE = err("No such message")
-UNAVAILABLE = err("[SYS/TEMP] Temporarily unavailable, try again later")
-WRONG_STATE = err("Not now")
-TOO_MANY_ERRORS = err("Too many errors, closing", Next.CLOSE)
-LEASE_LOST = err("[IN-USE] The maildrop was taken over, closing", Next.CLOSE)
 
 
 @dataclass(slots=True)
@@ -126,7 +87,3 @@ class Session:
         if self.drop is not None:
             drop, self.drop = self.drop, None
             await drop.close()
-
-
-# The commands need the session's type. Either may be imported first, so the table is looked up when a command comes.
-from . import commands  # noqa: E402

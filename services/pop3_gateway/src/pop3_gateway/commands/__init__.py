@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from . import auth, capa, dele, list_, noop, pass_, quit_, retr, rset, stat, stls, top, uidl, user, utf8
 
 if TYPE_CHECKING:
-    from ..session import Answer, Session
+    from ..replies import Answer
+    from ..session import Session
 
 
 @dataclass(frozen=True, slots=True)

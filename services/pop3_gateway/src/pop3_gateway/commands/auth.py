@@ -8,7 +8,7 @@ from mailboat_wire.pop3.commands import Auth
 from mailboat_wire.sasl import Challenge, Credentials, SaslError, SaslFault, start
 
 from ..authentication import log_in
-from ..session import Answer, err
+from ..replies import Answer, err
 from .capa import may_login
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from mailboat_common.server import TlsMode
 from mailboat_wire.pop3.commands import Capa
 
 from ..expire import own_days
-from ..session import Answer
+from ..replies import Answer
 
 if TYPE_CHECKING:
     from ..session import Session

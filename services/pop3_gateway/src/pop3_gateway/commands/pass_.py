@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mailboat_wire.pop3.commands import Pass
 
 from ..authentication import log_in, refuse
-from ..session import Answer, err
+from ..replies import Answer, err
 
 if TYPE_CHECKING:
     from ..session import Session

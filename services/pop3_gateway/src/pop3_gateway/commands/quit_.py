@@ -8,7 +8,7 @@ from mailboat_common.errors import Failure, Refused, RefusedCode
 from mailboat_common.log import get_logger
 from mailboat_wire.pop3.commands import Quit
 
-from ..session import LEASE_LOST, Answer, Next, err, ok
+from ..replies import LEASE_LOST, Answer, Next, err, ok
 
 if TYPE_CHECKING:
     from ..session import Session

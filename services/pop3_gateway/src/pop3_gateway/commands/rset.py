@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mailboat_wire.pop3.commands import Rset
 
-from ..session import Answer, ok
+from ..replies import Answer, ok
 
 if TYPE_CHECKING:
     from ..session import Session

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mailboat_wire.pop3.commands import Stls
 
-from ..session import Answer, Next, err, ok
+from ..replies import Answer, Next, err, ok
 from .capa import may_start_tls
 
 if TYPE_CHECKING:

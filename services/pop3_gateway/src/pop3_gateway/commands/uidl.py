@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mailboat_wire.pop3.commands import Uidl
 
-from ..session import NO_MESSAGE, Answer
+from ..replies import NO_MESSAGE, Answer
 
 if TYPE_CHECKING:
     from ..session import Session

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mailboat_wire.pop3.commands import User
 
-from ..session import Answer, err, ok
+from ..replies import Answer, err, ok
 from .capa import may_login
 
 if TYPE_CHECKING:
