@@ -93,6 +93,7 @@ SESSION = [
     (b"ENABLE UTF8=ACCEPT", t.Enable(A, (b"UTF8=ACCEPT",))),
     (b"ID nil", t.Id(A, None)),
     (b"ID ()", t.Id(A, ())),
+    (b'ID ( "name" "x" )', t.Id(A, ((b"name", b"x"),))),  # aioimaplib
     (b'ID ("name" "x" "os" NIL)', t.Id(A, ((b"name", b"x"), (b"os", None)))),
 ]
 
@@ -265,7 +266,17 @@ BAD = [
         b"AUTHENTICATE PLAIN *",
         b"AUTHENTICATE PLAIN ===",
     ),
-    *(b"ENABLE", b"ENABLE (X)", b"ID", b"ID x", b'ID ("a")', b'ID ("a" "b"', b'ID ("' + b"x" * 31 + b'" NIL)'),
+    *(
+        b"ENABLE",
+        b"ENABLE (X)",
+        b"ID",
+        b"ID x",
+        b'ID ("a")',
+        b'ID ("a" NIL"b" NIL)',
+        b'ID (  "a" NIL)',
+        b'ID ("a" "b"',
+        b'ID ("' + b"x" * 31 + b'" NIL)',
+    ),
     b"ID (" + b" ".join([b'"a" "b"'] * 31) + b")",
     *(b"SELECT", b'SELECT ""', b"SELECT a b", b"SELECT a (", b"SELECT a ()", b"SELECT a (X)", b"SELECT a\xe9"),
     *(

@@ -195,7 +195,7 @@ def _parse_enable(lexer: Lexer) -> t.Command:
 
 
 def _parse_id(lexer: Lexer) -> t.Command:
-    """RFC 2971 3.1."""
+    """RFC 2971 3.1. A space inside a parenthesis is taken too, as aioimaplib sends it: `ID ( "name" "x" )`."""
     lexer.space()
     params: list[tuple[bytes, bytes | None]] = []
     if not lexer.peek(b"("):
@@ -204,12 +204,13 @@ def _parse_id(lexer: Lexer) -> t.Command:
         lexer.end()
         return t.Id(lexer.tag, None)
     lexer.expect(b"(")
+    lexer.skip(b" ")
     while not lexer.skip(b")"):
-        if params:
-            lexer.space()
         field = lexer.string()
         lexer.space()
         value = lexer.nstring()
+        if not lexer.peek(b")"):
+            lexer.space()
         if len(field) > MAX_ID_FIELD or len(value or b"") > MAX_ID_VALUE or len(params) == MAX_ID_PAIRS:
             raise lexer.bad(b"Too much in ID")
         params.append((field, value))
