@@ -396,6 +396,13 @@ def test_what_can_not_be_is_refused_with_no(line, response):
     assert caught.value.response() == response
 
 
+def test_a_search_for_what_is_no_utf_8_is_refused_with_no():
+    """As JavaMail 1.6 sends it once UTF8=ACCEPT is enabled."""
+    with pytest.raises(BadCommand) as caught:
+        parse(b'SEARCH SUBJECT "gr\xfc\xdfe"', utf8=True)
+    assert caught.value.response() == b"a NO String is not in the charset\r\n"
+
+
 def test_names_are_utf8_once_that_is_enabled():
     assert parse('SELECT "Entwürfe &"'.encode(), utf8=True) == t.Select(A, "Entwürfe &")
     assert parse('SELECT "e\u0301"'.encode(), utf8=True) == t.Select(A, "é")

@@ -13,7 +13,7 @@ class BadCommand(Exception):
     """The peer's command can't be understood or is out of bounds: answer `response()`, go on reading.
 
     `tag` is b"*" when none could be read. `text` is public. `status` is b"BAD", or b"NO" where an RFC says so
-    (BADCHARSET).
+    (SEARCH's charsets).
     """
 
     def __init__(self, tag: bytes, text: bytes, *, status: bytes = b"BAD", code: bytes | None = None) -> None:

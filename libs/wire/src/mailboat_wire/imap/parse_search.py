@@ -116,10 +116,12 @@ class _Search:
         return reader(self, depth)
 
     def text(self) -> str:
+        """A string, decoded. NO for what isn't in the charset: JavaMail, which sends ISO 8859-1 once UTF8=ACCEPT is
+        enabled, looks through the messages itself at a NO, and reports a BAD as an error."""
         try:
             return self.lexer.astring().decode(self.codec)
         except UnicodeError:
-            raise self.lexer.bad(b"String is not in the charset") from None
+            raise BadCommand(self.lexer.tag, b"String is not in the charset", status=b"NO") from None
 
     def negation(self, depth: int) -> t.SearchKey:
         return t.SearchNot(self.key(depth + 1))
