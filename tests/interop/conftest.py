@@ -1,34 +1,41 @@
-"""Clients that are not ours: the programs are installed if they are missing, as the stack's servers are."""
+"""The programs of single tests, installed when the first of these asks for one (see `programs.py`)."""
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
-from mailboat_local import apt
-from mailboat_local.layout import StackError
 
-
-def program(name: str, package: str) -> str:
-    """The path of a program, installed if it isn't there. Fails the test, with what helps, when that can't be done."""
-    found = shutil.which(name)
-    if found is None:
-        try:
-            apt.install([package], why="a mail client that the tests use")
-        except StackError as error:
-            pytest.fail(str(error), pytrace=False)
-        found = shutil.which(name)
-    assert found is not None, f"{package} is installed and brings no {name}"
-    return found
+from tests.interop.programs import program
 
 
 @pytest.fixture(scope="session")
 def curl() -> str:
     """curl, with imaps, pop3s and smtp."""
-    return program("curl", "curl")
+    return program("curl")
 
 
 @pytest.fixture(scope="session")
 def mbsync() -> str:
     """mbsync of the package isync."""
-    return program("mbsync", "isync")
+    return program("mbsync")
+
+
+@pytest.fixture(scope="session")
+def offlineimap() -> str:
+    """offlineimap of the package offlineimap3."""
+    return program("offlineimap")
+
+
+@pytest.fixture(scope="session")
+def fetchmail() -> str:
+    return program("fetchmail")
+
+
+@pytest.fixture(scope="session")
+def getmail() -> str:
+    """getmail of the package getmail6."""
+    return program("getmail")
+
+
+@pytest.fixture(scope="session")
+def mutt() -> str:
+    return program("mutt")

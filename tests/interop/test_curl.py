@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.interop.far import large
 from tests.support.stack import Account, LiveStack, message
 
 pytestmark = pytest.mark.stack
@@ -79,3 +80,17 @@ def test_curl_is_refused_without_a_password_or_with_a_wrong_one(
         "--url", f"smtp://localhost:{port}", "--mail-from", account.address, "--mail-rcpt", account.address,
         "-T", str(tmp_path / "mail"), status=55, user=False,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("tls", [True, False], ids=["tls", "starttls"])
+def test_thirty_megabytes_up_and_down(curl: str, live_stack: LiveStack, tmp_path: Path, tls: bool) -> None:
+    account = live_stack.account()
+    run = Curl(curl, live_stack, account)
+    (tmp_path / "mail").write_bytes(content := large("curl"))
+    more = "s" if tls else ""
+    up, down = (
+        f"imap{more}://localhost:{live_stack.stack.ports(f'imap_gateway-{pod}')[f'imap{more}']}" for pod in (1, 2)
+    )
+    run("-T", str(tmp_path / "mail"), f"{up}/INBOX")
+    assert run(f"{down}/INBOX;UID=1") == content
+    assert run(f"pop3{more}://localhost:{live_stack.stack.ports('pop3_gateway-2')[f'pop3{more}']}/1") == content

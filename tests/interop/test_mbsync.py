@@ -3,24 +3,25 @@ STARTTLS. Each run may meet the other pod."""
 
 from __future__ import annotations
 
-import imaplib
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.support.stack import Account, LiveStack, message
+from tests.interop.far import Server, large
+from tests.interop.near import Maildirs
+from tests.support.stack import Account, LiveStack
 
 pytestmark = pytest.mark.stack
 
 
-class Maildirs:
+class Mbsync(Maildirs):
     """A local copy of an account, kept by mbsync."""
 
     def __init__(self, program: str, directory: Path, live: LiveStack, account: Account) -> None:
+        super().__init__(directory / "mail")
         self._program, self._directory, self._live, self._account = program, directory, live, account
-        self.root = directory / "mail"
-        self.root.mkdir(parents=True)
         (directory / "password").write_text(account.password + "\n")
 
     def sync(self, pod: int, tls: str = "IMAPS") -> None:
@@ -43,64 +44,18 @@ class Maildirs:
         version = subprocess.run([self._program, "--version"], capture_output=True, check=True).stdout.split()[-1]
         return "TLSType" if tuple(int(part) for part in version.split(b".")[:2]) >= (1, 5) else "SSLType"
 
-    def messages(self, folder: str) -> dict[str, Path]:
-        """Subject → file."""
-        files = [*self.root.joinpath(folder, "cur").glob("*"), *self.root.joinpath(folder, "new").glob("*")]
-        return {self.subject(path): path for path in files}
-
-    @staticmethod
-    def subject(path: Path) -> str:
-        lines = path.read_text().splitlines()
-        return next(line.removeprefix("Subject: ") for line in lines if line.startswith("Subject: "))
-
-    def flag(self, folder: str, subject: str, flags: str) -> None:
-        """Give a file the flags of the Maildir format: F flagged, R replied, S seen, T trashed."""
-        path = self.messages(folder)[subject]
-        path.rename(path.parent.parent / "cur" / f"{path.name.partition(':')[0]}:2,{flags}")
-
-    def add(self, folder: str, subject: str) -> None:
-        """A new message, as a local program files it."""
-        for name in ("cur", "new", "tmp"):
-            (self.root / folder / name).mkdir(parents=True, exist_ok=True)
-        (self.root / folder / "new" / f"{subject}.local").write_bytes(message(subject).replace(b"\r\n", b"\n"))
-
-
-class Server:
-    """What is in the account, asked with imaplib through the other pod."""
-
-    def __init__(self, live: LiveStack, account: Account) -> None:
-        port = live.stack.ports("imap_gateway-2")["imaps"]
-        self.imap = imaplib.IMAP4_SSL("localhost", port, ssl_context=live.tls, timeout=30)
-        self.imap.login(account.address, account.password)
-
-    def append(self, folder: str, subject: str) -> None:
-        assert self.imap.append(folder, "", "", message(subject))[0] == "OK"
-
-    def found(self, folder: str, criterion: str = "ALL") -> set[str]:
-        """The subjects of messages that match."""
-        assert self.imap.select(folder, readonly=True)[0] == "OK"
-        subjects = set()
-        for number in self.imap.search(None, criterion)[1][0].split():
-            _, (item, _) = self.imap.fetch(number.decode(), "(BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
-            assert isinstance(item, tuple)
-            subjects.add(item[1].decode().strip().removeprefix("Subject: "))
-        return subjects
-
-    def change(self, folder: str, subject: str, flags: str) -> None:
-        assert self.imap.select(folder)[0] == "OK"
-        (number,) = self.imap.search(None, "SUBJECT", subject)[1][0].split()
-        assert self.imap.store(number.decode(), "+FLAGS", flags)[0] == "OK"
-
-    def folders(self) -> set[str]:
-        return {line.split(b' "/" ')[1].decode().strip('"') for line in self.imap.list()[1] if isinstance(line, bytes)}
+    def uid_validity(self, folder: str) -> tuple[str, ...]:
+        """The UIDVALIDITY of both sides as mbsync remembers them; it gives a folder up whose number changes."""
+        state = (self.root / folder / ".mbsyncstate").read_text()
+        return tuple(re.findall(r"^(?:Far|Near)UidValidity \d+$", state, re.MULTILINE))
 
 
 def test_two_way_sync(mbsync: str, live_stack: LiveStack, tmp_path: Path) -> None:
     account = live_stack.account()
-    near, far = Maildirs(mbsync, tmp_path, live_stack, account), Server(live_stack, account)
+    near, far = Mbsync(mbsync, tmp_path, live_stack, account), Server(live_stack, account)
     for subject in ("one", "two", "three"):
         far.append("INBOX", subject)
-    assert far.imap.create("Work/2026")[0] == "OK"
+    far.create("Work/2026")
     far.append("Work/2026", "plan")
 
     near.sync(1)
@@ -140,7 +95,56 @@ def test_fifty_messages_arrive_once_on_every_device(mbsync: str, live_stack: Liv
     for subject in sorted(subjects):
         far.append("INBOX", subject)
     for device in ("laptop", "phone"):
-        near = Maildirs(mbsync, tmp_path / device, live_stack, account)
+        near = Mbsync(mbsync, tmp_path / device, live_stack, account)
         near.sync(1)
         assert near.messages("INBOX").keys() == subjects
         assert len(list((near.root / "INBOX").glob("*/*"))) == 50
+
+
+def test_resync_after_a_pause(mbsync: str, live_stack: LiveStack, tmp_path: Path) -> None:
+    """What another client did meanwhile through the other pod: new, flagged, removed, a folder made, renamed, removed.
+    Names of folders stay as they are on the wire, in modified UTF-7; folders that lose their other side are removed when
+    they are empty."""
+    account = live_stack.account()
+    near, far = Mbsync(mbsync, tmp_path, live_stack, account), Server(live_stack, account)
+    for folder in ("Entwürfe/日本", "Old"):
+        far.create(folder)
+    far.append("Entwürfe/日本", "in-Ent")
+    for subject in ("one", "two", "three"):
+        far.append("INBOX", subject)
+    near.sync(1)
+    assert near.messages("Entw&APw-rfe/&ZeVnLA-").keys() == {"in-Ent"}
+    state = near.uid_validity("INBOX")
+
+    far.change("INBOX", "two", r"(\Flagged)")
+    far.append("INBOX", "four", r"(\Seen)")
+    far.expunge("INBOX", "one")
+    far.rename("Entwürfe/日本", "Entwürfe/Zürich")
+    far.create("New")
+    far.append("New", "in-New")
+    assert far.imap.delete("Old")[0] == "OK"
+    near.sync(1, "STARTTLS")
+
+    assert near.messages("INBOX").keys() == {"two", "three", "four"}
+    assert near.messages("INBOX")["two"].name.endswith(":2,F")
+    assert near.messages("INBOX")["four"].name.endswith(":2,S")
+    assert near.messages("Entw&APw-rfe/Z&APw-rich").keys() == {"in-Ent"}
+    assert near.messages("New").keys() == {"in-New"}
+    assert not (near.root / "Old").exists()
+    assert near.uid_validity("INBOX") == state
+    assert {"INBOX", "Entwürfe/Zürich", "New"} <= far.folders()
+    assert not {"Entwürfe/日本", "Old"} & far.folders()
+
+
+def test_thirty_megabytes_up_and_down(mbsync: str, live_stack: LiveStack, tmp_path: Path) -> None:
+    """Up from one device, down to another: every byte, but for the line ends and the header field X-TUID that mbsync
+    writes where it needs to find its own message again."""
+    account = live_stack.account()
+    content = large("mbsync")
+    one, other = (Mbsync(mbsync, tmp_path / name, live_stack, account) for name in ("laptop", "phone"))
+    one.sync(1)
+    (one.root / "INBOX" / "new" / "large.local").write_bytes(content.replace(b"\r\n", b"\n"))
+    one.sync(2)
+    other.sync(1)
+    arrived = other.messages("INBOX")["mbsync"].read_bytes()
+    assert re.sub(rb"^X-TUID: .*\n", b"", arrived, count=1, flags=re.MULTILINE) == content.replace(b"\r\n", b"\n")

@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 from imapclient import IMAPClient  # type: ignore[import-untyped]
+from imapclient.imapclient import ARCHIVE, DRAFTS, JUNK, SENT, TRASH  # type: ignore[import-untyped]
 
+from tests.interop.far import Server, large
 from tests.support.stack import Account, LiveStack
 
 pytestmark = pytest.mark.stack
@@ -157,10 +159,14 @@ def test_imaplib_does_a_days_work(live_stack: LiveStack, alice: Account) -> None
         assert client.delete("Play")[0] == "OK"
 
 
-@pytest.fixture
-def imapclient(live_stack: LiveStack, alice: Account) -> Iterator[Any]:
-    port = live_stack.stack.ports("imap_gateway-1")["imaps"]
-    with IMAPClient("localhost", port=port, ssl=True, ssl_context=live_stack.tls, timeout=30) as client:
+@pytest.fixture(params=["tls", "starttls"])
+def imapclient(live_stack: LiveStack, alice: Account, request: pytest.FixtureRequest) -> Iterator[Any]:
+    tls = request.param == "tls"
+    port = live_stack.stack.ports("imap_gateway-1")["imaps" if tls else "imap"]
+    trust = {"ssl_context": live_stack.tls} if tls else {}
+    with IMAPClient("localhost", port=port, ssl=tls, timeout=30, **trust) as client:
+        if not tls:
+            client.starttls(live_stack.tls)
         client.login(alice.address, alice.password)
         yield client
 
@@ -196,3 +202,53 @@ def test_imapclient_understands_what_we_say(imapclient: Any, live_stack: LiveSta
     imapclient.delete_messages([2])
     imapclient.expunge([2])
     assert imapclient.search("ALL") == [1]
+
+
+def test_imapclient_idles_and_hears_of_the_other_pod(imapclient: Any, live_stack: LiveStack, alice: Account) -> None:
+    far = Server(live_stack, alice, pod=2)
+    far.append("INBOX", "before")
+    imapclient.select_folder("INBOX")
+    imapclient.idle()
+    far.append("INBOX", "news")
+    far.change("INBOX", "before", r"(\Flagged)")
+    far.expunge("INBOX", "before")
+    heard: list[tuple[Any, ...]] = []
+    while (1, b"EXPUNGE") not in heard:
+        told = imapclient.idle_check(timeout=20)
+        assert told, heard
+        heard += told
+    assert (2, b"EXISTS") in heard
+    assert any(told[:2] == (1, b"FETCH") and rb"\Flagged" in told[2][told[2].index(b"FLAGS") + 1] for told in heard)
+    imapclient.idle_done()
+    assert imapclient.search("ALL") == [2]
+
+
+def test_imapclient_finds_and_names_in_every_script(imapclient: Any, alice: Account) -> None:
+    """Subjects in encoded words are found by text of any case, with CHARSET and as a literal; uses of folders are told."""
+    imapclient.append("INBOX", mail("x@example.org", alice.address))
+    imapclient.append("INBOX", mail("x@example.org", alice.address, "件名 日本語"), flags=["$Label1", r"\Seen"])
+    imapclient.select_folder("INBOX")
+    assert imapclient.search(["SUBJECT", "grüße"], charset="UTF-8") == [1]
+    assert imapclient.search(["SUBJECT", "日本"], charset="UTF-8") == [2]
+    assert imapclient.search(["TEXT", "Grüße", "NOT", "KEYWORD", "$Label1"], charset="UTF-8") == [1]
+    assert imapclient.search(["KEYWORD", "$Label1"]) == [2]
+    found = {use: imapclient.find_special_folder(use) for use in (SENT, DRAFTS, TRASH, JUNK, ARCHIVE)}
+    assert found == {SENT: "Sent", DRAFTS: "Drafts", TRASH: "Trash", JUNK: "Junk", ARCHIVE: "Archive"}
+
+
+def test_thirty_megabytes_up_and_down_with_imaplib_and_poplib(live_stack: LiveStack, alice: Account) -> None:
+    """The same bytes by APPEND and FETCH through two pods, whole and in parts, and by RETR."""
+    content = large("imaplib")
+    Server(live_stack, alice, pod=1).file("INBOX", content)
+    far = Server(live_stack, alice, pod=2)
+    assert far.content("INBOX", "imaplib") == content
+    start, size = 20_000_000, 1_000_000
+    (item, *_) = far.imap.fetch("1", f"(BODY.PEEK[]<{start}.{size}>)")[1]
+    assert isinstance(item, tuple)
+    assert item[1] == content[start : start + size]
+    client = pop3_tls(live_stack)
+    client.user(alice.address)
+    client.pass_(alice.password)
+    assert client.stat() == (1, len(content))
+    assert b"\r\n".join(client.retr(1)[1]) + b"\r\n" == content
+    client.quit()
