@@ -16,6 +16,8 @@ from mailboat_mime import (
     references,
     scan,
     sent_date,
+    sent_time,
+    subject_of,
     text_of,
     thread_id,
     unicode_domains,
@@ -261,10 +263,66 @@ def test_ids(block: bytes, identity: bytes | None, refs: tuple[bytes, ...]) -> N
         (b"Re:", ""),
         (b"", ""),
         (b"[unclosed Re: x", "[unclosed Re: x"),
+        (b"[fwd:]", ""),
+        (b"[fwd: Re: [fwd: hello] (fwd)]", "hello"),
+        (b"[fwd: hello] more", "more"),
+        (b"[fwd: hello] (fwd)", "hello"),
+        (b"hello (fwd) (fwd) world", "hello (fwd) (fwd) world"),
+        (b"\thello\t\tworld\t", "hello world"),
+        (b"hello\xc2\xa0", "hello\xa0"),
+        (b"[a] [b] Re [c] : [d] hello", "hello"),
+        (b"F: hello", "F: hello"),
+        (b"Fwdd: hello", "Fwdd: hello"),
+        (b"=?utf-8?b?UmU6?= =?utf-8?q?_=5Blist=5D?= hello =?us-ascii?q?=28fwd=29?=", "hello"),
     ],
 )
 def test_base_subject(subject: bytes, expected: str) -> None:
     assert base_subject(subject) == expected
+
+
+@pytest.mark.parametrize(
+    ("subject", "is_reply"),
+    [
+        (b"hello", False),
+        (b"[list] hello", False),
+        (b"[only]", False),
+        (b"Re: hello", True),
+        (b"[list] fw[2]: hello", True),
+        (b"hello (fwd)", True),
+        (b"[fwd: hello]", True),
+        (b"[fwd: hello] more", False),
+        (b"=?utf-8?q?re=3A_hello?=", True),
+        (b"reply: hello", False),
+    ],
+)
+def test_a_reply_is_told_by_its_subject(subject: bytes, is_reply: bool) -> None:
+    assert subject_of(subject).is_reply is is_reply
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b"31 Dec 2000 16:01:33 -0800", 978_307_293),
+        (b"1 Jan 2001 00:01:33 +0000", 978_307_293),
+        (b"Mon, 1 Jan 2001 00:01:33 GMT (comment)", 978_307_293),
+        (b"1 Jan 01 00:01:33", 978_307_293),
+        (b"31 Dec 2000 19:01:33 EST", 978_307_293),
+        (b"1 Jan 2001 0:01 UT", 978_307_260),
+        (b"1 Jan 2001 00:01:33 K", 978_307_293),
+        (b"1 Jan 2001 00:01:33 +0060", 978_307_293),
+        (b"1 Jan 2001 05:31:33 +05:30", 978_307_293),
+        (b"Mon Jan  1 00:01:33 2001", 978_307_293),
+        (b"Mon Jan  1 01:01:33 2001 +0100", 978_307_293),
+        (b"2001-01-01T01:01:33.250+01:00", 978_307_293),
+        (b"1 Jan 2001 25:01:33 +0000", 978_307_200),
+        (b"1 Jan 2001", 978_307_200),
+        (b"31 Dec 1969 23:59:59 +0000", -1),
+        (b"yesterday 10:00", None),
+        (b"31 Feb 2001 10:00:00 +0000", None),
+    ],
+)
+def test_sent_time(value: bytes, expected: int | None) -> None:
+    assert sent_time(value) == expected
 
 
 @pytest.mark.parametrize("piece", [b"re:", b"[a]", b"[fwd:", b"(fwd)", b"[", b"]", b" ", b"=?utf-8?q?a?= "])
