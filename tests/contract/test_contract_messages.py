@@ -4,6 +4,7 @@ from array import array
 
 import pytest
 from mailboat_common.errors import Refused, RefusedCode
+from mailboat_mime import SortKeys
 from mailboat_store_client.types import AppendMessage, BodyField, FlagMode, Vanished
 
 from tests.support.contract import MESSAGE, World, key
@@ -45,6 +46,7 @@ async def test_body_infos_are_rendered_and_a_stranger_sees_none(world: World) ->
     await world.store.write.append(world.account, "INBOX", [AppendMessage(MESSAGE)], key=key())
     body_id = (await world.inbox()).changed.body_id(0)
     wanted = BodyField.HEADER | BodyField.ENVELOPE | BodyField.BODYSTRUCTURE | BodyField.BODY | BodyField.STRUCTURE
+    wanted |= BodyField.SORT_KEYS
     (info,) = await world.store.read.body_infos(world.account, [body_id], wanted)
     assert info is not None
     assert info.size == len(MESSAGE)
@@ -53,6 +55,7 @@ async def test_body_infos_are_rendered_and_a_stranger_sees_none(world: World) ->
     assert b'"Hello"' in info.envelope
     assert info.bodystructure is not None
     assert info.bodystructure.upper().startswith(b'("TEXT" "PLAIN"')
+    assert info.sort_keys == SortKeys.of(info.header).to_bytes()
     assert info.preview is None
     other = await world.new_account()
     assert await world.store.read.body_infos(other, [body_id], BodyField.NONE) == [None]

@@ -154,10 +154,11 @@ def test_poll(wanted: list, moved: list) -> None:
             *[st.none() | st.binary(max_size=9)] * 5,
             preview=st.none() | texts,
             thread=st.none() | ids,
+            sort_keys=st.none() | st.binary(max_size=9),
         ),
         max_size=4,
     ),
-    st.sampled_from([BodyField.NONE, BodyField.HEADER | BodyField.PREVIEW, BodyField(127)]),
+    st.sampled_from([BodyField.NONE, BodyField.HEADER | BodyField.PREVIEW, ~BodyField.NONE]),
 )
 def test_body_infos(infos: list[BodyInfo | None], fields: BodyField) -> None:
     body_ids = [info.body_id if info else BodyId(bytes(16)) for info in infos]
@@ -165,6 +166,7 @@ def test_body_infos(infos: list[BodyInfo | None], fields: BodyField) -> None:
     names = {BodyField.HEADER: "header", BodyField.STRUCTURE: "structure", BodyField.ENVELOPE: "envelope"}
     names |= {BodyField.BODYSTRUCTURE: "bodystructure", BodyField.BODY: "body", BodyField.PREVIEW: "preview"}
     names |= {BodyField.THREAD: "thread"}
+    names |= {BodyField.SORT_KEYS: "sort_keys"}
     for sent, received in zip(infos, got, strict=True):
         if sent is None or received is None:
             assert sent is received

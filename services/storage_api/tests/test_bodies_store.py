@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 import pytest
 from mailboat_common.errors import Internal, Refused, RefusedCode
 from mailboat_common.ids import uuid7
-from mailboat_mime import Part, bodystructure, envelope, scan
+from mailboat_mime import Part, SortKeys, bodystructure, envelope, scan
 from mailboat_store_client.types import AccountId, BodyField, BodyId
 from storage_api.db import schema
 from storage_api.db.driver import Database
@@ -29,6 +29,7 @@ ALL = (
     | BodyField.BODYSTRUCTURE
     | BodyField.BODY
     | BodyField.PREVIEW
+    | BodyField.SORT_KEYS
 )
 
 
@@ -135,6 +136,7 @@ async def test_infos_are_what_mime_renders(db: Database) -> None:
         assert Part.from_bytes(info.structure) == part
         assert info.envelope == envelope(content[: part.body_start])
         assert info.bodystructure == bodystructure(part, content)
+        assert info.sort_keys == SortKeys.of(content[: part.body_start]).to_bytes()
     (only_sizes,) = await bodies.infos(owner, ids[:1], BodyField.NONE)
     assert only_sizes is not None
     assert (only_sizes.size, only_sizes.header, only_sizes.envelope) == (len(contents[0]), None, None)
@@ -150,6 +152,20 @@ async def test_a_header_over_256_kb_is_read_by_range(db: Database) -> None:
     assert info.header is None
     header = [piece async for piece in bodies.read(owner, body_id, 0, info.header_size)]
     assert b"".join(header) + b"body\r\n" == content
+
+
+async def test_bodies_from_before_there_were_sort_keys_have_them_too(db: Database) -> None:
+    bodies, owner = Bodies(db), account()
+    subject = b"Subject: Re: hello\r\n"
+    filler = b"".join(b"X-%05d: %s\r\n" % (i, b"v" * 90) for i in range(4000))
+    contents = [subject + b"\r\nbody", subject + filler + b"From: x@y\r\n\r\n", b"", *[subject * 2 + b"\r\n"] * 100]
+    ids = [await insert(db, await bodies.prepare(owner, content)) for content in contents]
+    stored = await bodies.infos(owner, ids, BodyField.SORT_KEYS)
+    await db[schema.BODIES].update_many({"a": owner}, {"$unset": {"sort": 1}})
+    gone = BodyId(uuid7())
+    assert await bodies.infos(owner, [gone, *ids], BodyField.SORT_KEYS) == [None, *stored]
+    assert stored[1] is not None
+    assert stored[1].sort_keys == SortKeys(subject=b"HELLO", is_reply=True).to_bytes()
 
 
 async def test_contents_stop_at_max_bytes_but_give_one(db: Database) -> None:

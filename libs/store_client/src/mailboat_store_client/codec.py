@@ -337,6 +337,8 @@ def to_body_infos(infos: Sequence[BodyInfo | None], fields: BodyField) -> read.B
         _to_blobs([None if info.preview is None else info.preview.encode() for info in there], out.previews)
     if BodyField.THREAD in fields:
         _to_blobs([info.thread for info in there], out.threads)
+    if BodyField.SORT_KEYS in fields:
+        _to_blobs([info.sort_keys for info in there], out.sort_keys)
     return out
 
 
@@ -355,6 +357,7 @@ def from_body_infos(message: read.BodyInfosResponse, body_ids: Sequence[BodyId])
         _from_blobs(message.bodies, rows),
         _from_blobs(message.previews, rows),
         _from_blobs(message.threads, rows),
+        _from_blobs(message.sort_keys, rows),
         strict=True,
     )
     infos: list[BodyInfo | None] = []
@@ -362,10 +365,10 @@ def from_body_infos(message: read.BodyInfosResponse, body_ids: Sequence[BodyId])
         if not found:
             infos.append(None)
             continue
-        size, header_size, header, structure, envelope, bodystructure, body, preview, thread = next(columns)
+        size, header_size, header, structure, envelope, bodystructure, body, preview, thread, keys = next(columns)
         text = None if preview is None else preview.decode()
         infos.append(
-            BodyInfo(body_id, size, header_size, header, structure, envelope, bodystructure, body, text, thread)
+            BodyInfo(body_id, size, header_size, header, structure, envelope, bodystructure, body, text, thread, keys)
         )
     return infos
 

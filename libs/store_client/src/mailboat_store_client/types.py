@@ -290,8 +290,9 @@ class BodyInfo:
 
     `header` is the header block with its blank line; None too if it is over 256 KB (read it by range instead: [0,
     header_size)).
-    `structure` is mailboat_mime's serialised Part tree. `envelope`, `bodystructure`, `body` are IMAP text, ready
-    to send. `thread` is 16 bytes, equal for messages of one conversation and kept by copies.
+    `structure` is mailboat_mime's serialised Part tree, `sort_keys` its serialised SortKeys. `envelope`,
+    `bodystructure`, `body` are IMAP text, ready to send. `thread` is 16 bytes, equal for messages of one conversation
+    and kept by copies.
     """
 
     body_id: BodyId
@@ -304,6 +305,7 @@ class BodyInfo:
     body: bytes | None = None
     preview: str | None = None
     thread: bytes | None = None
+    sort_keys: bytes | None = None
 
 
 class BodyField(enum.Flag):
@@ -317,6 +319,7 @@ class BodyField(enum.Flag):
     BODY = 16
     PREVIEW = 32
     THREAD = 64
+    SORT_KEYS = 128
 
 
 class RecipientStatus(enum.Enum):

@@ -74,9 +74,8 @@ class Bodies:
             self.bytes -= known[2]
             info = _join(known[0], info)
             fields |= known[1]
-        size = _OVERHEAD + sum(
-            len(part) for part in (info.header, info.structure, info.envelope, info.bodystructure, info.body) if part
-        )
+        texts = (info.header, info.structure, info.envelope, info.bodystructure, info.body, info.sort_keys)
+        size = _OVERHEAD + sum(len(text) for text in texts if text)
         self._infos[info.body_id] = info, fields, size
         self.bytes += size
         self._shrink()
@@ -107,4 +106,5 @@ def _join(old: BodyInfo, new: BodyInfo) -> BodyInfo:
         body=new.body if new.body is not None else old.body,
         preview=new.preview if new.preview is not None else old.preview,
         thread=new.thread if new.thread is not None else old.thread,
+        sort_keys=new.sort_keys if new.sort_keys is not None else old.sort_keys,
     )

@@ -102,6 +102,7 @@ class MemoryMailboxRead:
             body=mime.body(part, content) if fields & BodyField.BODY else None,
             preview=mime.preview(part, content) if fields & BodyField.PREVIEW else None,
             thread=(mime.thread_id(block) or body_id) if fields & BodyField.THREAD else None,
+            sort_keys=mime.SortKeys.of(block).to_bytes() if fields & BodyField.SORT_KEYS else None,
         )
 
     async def contents(self, account_id: AccountId, body_ids: Sequence[BodyId], max_bytes: int) -> list[bytes | None]:

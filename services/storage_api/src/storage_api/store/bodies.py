@@ -1,7 +1,8 @@
 """Message bodies: immutable, per account, rebuilt to the byte (RFC 3501 2.3.1.1 gives a message its bytes for good).
 
 bodies  _id body id (UUIDv7), a account, v, size, header_size, dict (zstd dictionary, 0: none), header and text (zstd),
-        structure, envelope, bodystructure, body, preview, thread; segments (packed) if the message is over 64 KB, and
+        structure, envelope, bodystructure, body, preview, thread, sort (mailboat_mime.SortKeys; absent in a body stored
+        before there were any); segments (packed) if the message is over 64 KB, and
         blobs [sha256] if any of them is in the blob store; dead_since (ms) once the collector found no reference
 
 Rules: a document is inserted by the transaction that refers to it (store.md, rule 1), so an entry without its body
@@ -19,13 +20,14 @@ from dataclasses import dataclass
 
 from mailboat_common.errors import Internal, Refused, RefusedCode
 from mailboat_common.ids import uuid7
+from mailboat_mime import SortKeys
 from mailboat_store_client.types import AccountId, BodyField, BodyId, BodyInfo
 
 from ..db import schema
 from ..db.driver import Database, Document
 from . import bodies_zstd
 from .blobs import THREAD_ABOVE, Blobs, Clock, now_ms
-from .bodies_render import Rendered, Segment, Source, render, segments_of
+from .bodies_render import HEADER_LIMIT, Rendered, Segment, Source, render, segments_of
 
 PIECE = 64 * 1024
 _FIND_BATCH = 64  # documents of up to 64 KB a round trip
@@ -38,6 +40,7 @@ _FIELD_NAMES = {
     BodyField.BODY: "body",
     BodyField.PREVIEW: "preview",
     BodyField.THREAD: "thread",
+    BodyField.SORT_KEYS: "sort",
 }
 _CONTENT_FIELDS = {"a": 1, "size": 1, "header_size": 1, "dict": 1, "header": 1, "text": 1, "segments": 1, "blobs": 1}
 
@@ -91,8 +94,30 @@ class Bodies:
         names = [name for field, name in _FIELD_NAMES.items() if field in fields]
         projection = dict.fromkeys(("size", "header_size", "dict", *names), 1)
         documents = await self._find(account_id, body_ids, projection)
+        if BodyField.SORT_KEYS in fields:
+            await self._add_sort_keys(account_id, [document for document in documents if "sort" not in document])
         found = {document["_id"]: _info(document) for document in documents}
         return [found.get(body_id) for body_id in body_ids]
+
+    async def _add_sort_keys(self, account_id: AccountId, documents: Sequence[Document]) -> None:
+        """Work out the sort keys of bodies stored before there were any: from the header, each time anew."""
+        for start in range(0, len(documents), _FIND_BATCH):
+            lacking = {document["_id"]: document for document in documents[start : start + _FIND_BATCH]}
+            for found in await self._find(
+                account_id, list(lacking), dict.fromkeys(("header", "header_size", "dict"), 1)
+            ):
+                try:
+                    header = await self._header_start(account_id, found)
+                except Refused:
+                    continue  # collected in the meantime
+                lacking[found["_id"]]["sort"] = SortKeys.of(header).to_bytes()
+
+    async def _header_start(self, account_id: AccountId, document: Document) -> bytes:
+        """A header block; one over HEADER_LIMIT, which isn't in its document, up to there."""
+        packed, size = document.get("header"), document["header_size"]
+        if packed is not None:
+            return bodies_zstd.decompress(packed, size, document["dict"])
+        return b"".join([piece async for piece in self.read(account_id, document["_id"], 0, min(size, HEADER_LIMIT))])
 
     async def contents(self, account_id: AccountId, body_ids: Sequence[BodyId], max_bytes: int) -> list[bytes | None]:
         """Whole messages, in order: as many as fit `max_bytes`, but at least one; None for one that is gone."""
@@ -260,4 +285,5 @@ def _info(document: Document) -> BodyInfo:
         body=document.get("body"),
         preview=document.get("preview"),
         thread=document.get("thread"),
+        sort_keys=document.get("sort"),
     )

@@ -97,6 +97,7 @@ def render(content: bytes) -> Rendered:
         "bodystructure": bodystructure,
         "body": body,
         "preview": mime.preview(root, content),
+        "sort": mime.SortKeys.of(block).to_bytes(),
     }
     if header_size <= HEADER_LIMIT:
         fields["header"] = bodies_zstd.compress(block, dictionary)

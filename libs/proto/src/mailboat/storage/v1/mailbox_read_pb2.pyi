@@ -149,7 +149,7 @@ class BodyInfosRequest(_message.Message):
     def __init__(self, account_id: _Optional[bytes] = ..., body_ids: _Optional[bytes] = ..., fields: _Optional[int] = ...) -> None: ...
 
 class BodyInfosResponse(_message.Message):
-    __slots__ = ("found", "sizes", "header_sizes", "headers", "structures", "envelopes", "bodystructures", "bodies", "previews", "threads")
+    __slots__ = ("found", "sizes", "header_sizes", "headers", "structures", "envelopes", "bodystructures", "bodies", "previews", "threads", "sort_keys")
     class Blobs(_message.Message):
         __slots__ = ("ends", "data", "absent")
         ENDS_FIELD_NUMBER: _ClassVar[int]
@@ -169,6 +169,7 @@ class BodyInfosResponse(_message.Message):
     BODIES_FIELD_NUMBER: _ClassVar[int]
     PREVIEWS_FIELD_NUMBER: _ClassVar[int]
     THREADS_FIELD_NUMBER: _ClassVar[int]
+    SORT_KEYS_FIELD_NUMBER: _ClassVar[int]
     found: bytes
     sizes: bytes
     header_sizes: bytes
@@ -179,7 +180,8 @@ class BodyInfosResponse(_message.Message):
     bodies: BodyInfosResponse.Blobs
     previews: BodyInfosResponse.Blobs
     threads: BodyInfosResponse.Blobs
-    def __init__(self, found: _Optional[bytes] = ..., sizes: _Optional[bytes] = ..., header_sizes: _Optional[bytes] = ..., headers: _Optional[_Union[BodyInfosResponse.Blobs, _Mapping]] = ..., structures: _Optional[_Union[BodyInfosResponse.Blobs, _Mapping]] = ..., envelopes: _Optional[_Union[BodyInfosResponse.Blobs, _Mapping]] = ..., bodystructures: _Optional[_Union[BodyInfosResponse.Blobs, _Mapping]] = ..., bodies: _Optional[_Union[BodyInfosResponse.Blobs, _Mapping]] = ..., previews: _Optional[_Union[BodyInfosResponse.Blobs, _Mapping]] = ..., threads: _Optional[_Union[BodyInfosResponse.Blobs, _Mapping]] = ...) -> None: ...
+    sort_keys: BodyInfosResponse.Blobs
+    def __init__(self, found: _Optional[bytes] = ..., sizes: _Optional[bytes] = ..., header_sizes: _Optional[bytes] = ..., headers: _Optional[_Union[BodyInfosResponse.Blobs, _Mapping]] = ..., structures: _Optional[_Union[BodyInfosResponse.Blobs, _Mapping]] = ..., envelopes: _Optional[_Union[BodyInfosResponse.Blobs, _Mapping]] = ..., bodystructures: _Optional[_Union[BodyInfosResponse.Blobs, _Mapping]] = ..., bodies: _Optional[_Union[BodyInfosResponse.Blobs, _Mapping]] = ..., previews: _Optional[_Union[BodyInfosResponse.Blobs, _Mapping]] = ..., threads: _Optional[_Union[BodyInfosResponse.Blobs, _Mapping]] = ..., sort_keys: _Optional[_Union[BodyInfosResponse.Blobs, _Mapping]] = ...) -> None: ...
 
 class ContentsRequest(_message.Message):
     __slots__ = ("account_id", "body_ids", "max_bytes")
