@@ -1,12 +1,13 @@
-"""SEARCH of texts: charsets on the wire, and large messages of which only the text is read."""
+"""SEARCH of texts: charsets on the wire, large messages of which only the text is read, and mailboxes of many messages."""
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 
 import pytest
-from imap_gateway.bodies import Bodies
-from mailboat_store_client.types import BodyId
+from imap_gateway.bodies import INFO_BATCH, Bodies
+from mailboat_store_client.types import BodyField, BodyId
 
 from tests.support.imap import imap_gateway
 
@@ -77,3 +78,21 @@ async def test_of_large_messages_only_the_text_is_read(monkeypatch: pytest.Monke
             assert await client.ok(f"SEARCH {key}") == [b"* SEARCH 1" if found else b"* SEARCH"], key
         assert sum(octets) < 5_000
         assert running.gateway.in_flight.used == 0
+
+
+@pytest.mark.parametrize("key", ["THREADID Tzzz", "THREADID T{}", "SUBJECT s", "BODY x", "SENTSINCE 1-Jan-2020"])
+async def test_no_key_asks_the_store_for_too_many_bodies(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    async with imap_gateway() as running:
+        client = await running.session("INBOX")
+        messages = [b"Subject: s%d\r\n\r\nx\r\n" % number for number in range(1_010)]
+        await client.ok(b"APPEND INBOX " + b" ".join(b"{%d+}\r\n%b" % (len(each), each) for each in messages))
+        await client.ok("NOOP")
+        thread = (await client.ok("FETCH 1 THREADID"))[0].split(b"(")[-1].rstrip(b")").decode()
+        read = type(running.store.read).body_infos
+
+        def counted(self: object, account: str, body_ids: Sequence[BodyId], fields: BodyField) -> object:
+            assert len(body_ids) <= INFO_BATCH
+            return read(self, account, body_ids, fields)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(type(running.store.read), "body_infos", counted)
+        await client.ok("SEARCH " + key.replace("T{}", thread))

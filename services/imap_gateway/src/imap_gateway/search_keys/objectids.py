@@ -7,10 +7,9 @@ from itertools import compress
 from mailboat_store_client.types import BodyField
 from mailboat_wire.imap import types as t
 
+from ..bodies import INFO_BATCH
 from ..objectid import body_id_of, thread_of
 from .base import Key, Mask, Search, both
-
-BATCH = 1024
 
 
 async def _object_id(search: Search, key: t.SearchObjectId, candidates: Mask) -> Mask:
@@ -36,8 +35,8 @@ async def _thread(search: Search, key: t.SearchObjectId, candidates: Mask) -> Ma
     thread = thread_of(key.value)
     rows = list(compress(range(len(candidates)), candidates)) if thread is not None else []
     account, found = search.selected.view.account_id, []
-    for start in range(0, len(rows), BATCH):
-        batch = rows[start : start + BATCH]
+    for start in range(0, len(rows), INFO_BATCH):
+        batch = rows[start : start + INFO_BATCH]
         ids = [search.rows.body_id(row) for row in batch]
         infos = await search.gateway.bodies.infos(account, ids, BodyField.THREAD)
         found += [row for row, info in zip(batch, infos, strict=True) if info is not None and info.thread == thread]
