@@ -220,6 +220,10 @@ MESSAGES = [
         t.Fetch(A, True, seq((300, 500)), items(b"FLAGS"), 12345, True),
     ),
     (
+        b"UID FETCH 25900:26600 FLAGS (PARTIAL -1:-30 CHANGEDSINCE 98305)",
+        t.Fetch(A, True, seq((25900, 26600)), items(b"FLAGS"), 98305, partial=t.PartialRange(-1, -30)),
+    ),
+    (
         b"STORE 2:4 +FLAGS (\\deleted $Work)",
         t.Store(A, False, seq((2, 4)), StoreMode.ADD, False, (b"\\Deleted", b"$Work")),
     ),
@@ -241,12 +245,44 @@ MESSAGES = [
 ]
 
 
-@pytest.mark.parametrize(("line", "command"), SIMPLE + SESSION + MAILBOXES + MESSAGES)
+ALL = t.SearchAll()
+SEARCHES = [
+    (
+        b"SEARCH RETURN (PARTIAL 500:400 COUNT) ALL",
+        t.Search(A, False, ALL, t.SearchReturn.PARTIAL | t.SearchReturn.COUNT, None, partial=t.PartialRange(500, 400)),
+    ),
+]
+
+
+@pytest.mark.parametrize(("line", "command"), SIMPLE + SESSION + MAILBOXES + MESSAGES + SEARCHES)
 def test_commands(line, command):
     assert parse(line) == command
 
 
+@pytest.mark.parametrize(
+    ("first", "last", "count", "places"),
+    [
+        (1, 3, 5, [0, 1, 2]),
+        (3, 1, 5, [0, 1, 2]),
+        (4, 9, 5, [3, 4]),
+        (6, 9, 5, []),
+        (-1, -2, 5, [3, 4]),
+        (-2, -1, 5, [3, 4]),
+        (-4, -9, 5, [0, 1]),
+        (-6, -9, 5, []),
+        (1, 4294967295, 0, []),
+        (-1, -4294967295, 3, [0, 1, 2]),
+    ],
+)
+def test_places_of_a_partial_range(first, last, count, places):
+    assert list(range(*t.PartialRange(first, last).places(count))) == places
+
+
 BAD = [
+    *(b"SEARCH RETURN (PARTIAL) ALL", b"SEARCH RETURN (PARTIAL 0:1) ALL", b"SEARCH RETURN (PARTIAL 1:-1) ALL"),
+    *(b"SEARCH RETURN (PARTIAL 1:*) ALL", b"SEARCH RETURN (PARTIAL 1) ALL", b"SEARCH RETURN (PARTIAL 1:2 ALL) ALL"),
+    *(b"SEARCH RETURN (PARTIAL 1:9999999999) ALL", b"SEARCH RETURN (PARTIAL 1:2 PARTIAL 1:2) ALL"),
+    *(b"FETCH 1 FLAGS (PARTIAL 1:2)", b"UID FETCH 1 FLAGS (PARTIAL)", b"UID FETCH 1 FLAGS (PARTIAL 1:2 PARTIAL 1:2)"),
     *(b"", b" ", b"  NOOP", b"NOOP ", b"NOOP x", b"UID", b"UID ", b"(", b"NO\0OP", b"\xff", b"NOOP\t"),
     *(
         b"LOGIN",

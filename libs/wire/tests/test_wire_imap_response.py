@@ -73,6 +73,11 @@ LINES = [
         b'* ESEARCH (TAG "A1") UID MIN 7 MAX 10 COUNT 3 ALL 7:8,10 MODSEQ 5\r\n',
     ),
     (r.esearch(b"A1", uid=False, count=0), b'* ESEARCH (TAG "A1") COUNT 0\r\n'),
+    (
+        r.esearch(b"A1", uid=True, partial=(b"-1:-100", [7, 8, 10])),
+        b'* ESEARCH (TAG "A1") UID PARTIAL (-1:-100 7:8,10)\r\n',
+    ),
+    (r.esearch(b"A1", uid=False, partial=(b"1:2", [])), b'* ESEARCH (TAG "A1") PARTIAL (1:2 NIL)\r\n'),
     (r.expunge(44), b"* 44 EXPUNGE\r\n"),
     (r.vanished([(41, 41), (43, 116)], earlier=True), b"* VANISHED (EARLIER) 41,43:116\r\n"),
     (r.vanished([(5, 5)]), b"* VANISHED 5\r\n"),

@@ -57,6 +57,7 @@ _COMMANDS: dict[bytes, tuple[bytes, ...]] = {
     b"ESEARCH": (b"SEARCH",),
     b"SEARCHRES": (b"SEARCH",),
     b"WITHIN": (b"SEARCH",),
+    b"PARTIAL": (b"SEARCH", b"FETCH"),
     b"SAVEDATE": (b"FETCH", b"SEARCH"),
     b"STATUS=SIZE": (b"STATUS",),
     b"METADATA": (b"GETMETADATA", b"SETMETADATA"),

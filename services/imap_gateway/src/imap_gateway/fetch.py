@@ -1,6 +1,6 @@
 """Carrying out FETCH: which rows, in which batches, loaded from where, rendered how.
 
-RFC 9051 6.4.5, RFC 7162 3.1.4 (CHANGEDSINCE, MODSEQ).
+RFC 9051 6.4.5, RFC 7162 3.1.4 (CHANGEDSINCE, MODSEQ), RFC 9394 3.3 (PARTIAL).
 
 Rules:
 - The messages are chosen once, as UID ranges: what arrives meanwhile is above them, what vanishes is passed over.
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from mailboat_common.errors import Internal, Refused
 from mailboat_store_client.types import SEEN, BodyField, BodyId, BodyInfo, FlagMode
 from mailboat_wire.imap.sequence import runs
+from mailboat_wire.imap.types import PartialRange
 
 from . import render
 from .blocks import BLOCK_ROWS
@@ -142,6 +143,19 @@ class Piece:
 
 Wanted = list[tuple[BodyId, int]]
 """Bodies to load for the rows of some pieces, in their order: (id, size in bytes)."""
+
+
+def partial_only(view: View, ranges: Ranges, partial: PartialRange) -> Ranges:
+    """Of the messages in the ranges, those at the places the client asks for (RFC 9394 3.3)."""
+    pieces = list(view.rows(ranges))
+    start, stop = partial.places(sum(end - first for first, end in pieces))
+    found = []
+    for first, end in pieces:
+        low, high = max(first, first + start), min(end, first + stop)
+        if low < high:
+            found.append((view.uids[low], view.uids[high - 1]))
+        start, stop = start - (end - first), stop - (end - first)
+    return found
 
 
 def changed_only(view: View, ranges: Ranges, modseq: int) -> Ranges:

@@ -13,7 +13,8 @@ import re
 from mailboat_wire.imap import names
 from mailboat_wire.imap.events import AppendFrame, BadCommand, Frame
 from mailboat_wire.imap.flags import canonical_flags
-from mailboat_wire.imap.sequence import SequenceSet
+from mailboat_wire.imap.sequence import MAX_NUMBER, SequenceSet
+from mailboat_wire.imap.types.search import PartialRange
 
 MAX_MODSEQ = 2**63 - 1
 
@@ -29,6 +30,7 @@ _FLAG_LIST = re.compile(
 )
 _NUMBER = re.compile(rb"[0-9]{1,20}")
 _SEQUENCE = re.compile(rb"[0-9*:,]+|\$")
+_PARTIAL_RANGE = re.compile(rb"(-?[1-9][0-9]{0,9}):(-?[1-9][0-9]{0,9})")
 _WORD = re.compile(rb"[A-Za-z0-9][A-Za-z0-9.\-]*")
 _HEADER_NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]+")
 _MONTHS = {
@@ -200,6 +202,17 @@ class Lexer:
         if found.saved or found.has_star:
             raise self.bad(b"Invalid message set")
         return found
+
+    def partial_range(self) -> PartialRange:
+        """partial-range of RFC 9394: both ends counted from the first result, or both from the last."""
+        found = _PARTIAL_RANGE.match(self.text, self.pos)
+        if found is None:
+            raise self.bad(b"Invalid range of results")
+        self.pos = found.end()
+        first, last = int(found[1]), int(found[2])
+        if max(abs(first), abs(last)) > MAX_NUMBER or (first < 0) != (last < 0):
+            raise self.bad(b"Invalid range of results")
+        return PartialRange(first, last)
 
     # --- flags and dates ---
 

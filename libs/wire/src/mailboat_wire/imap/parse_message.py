@@ -69,17 +69,21 @@ def _fetch(lexer: Lexer, *, uid: bool) -> t.Command:
         items = _EXPANDED.get(single.name, (single,))
     changed_since = None
     vanished = False
+    partial = None
     if lexer.skip(b" "):
-        changed_since, vanished = _fetch_modifiers(lexer)
+        changed_since, vanished, partial = _fetch_modifiers(lexer)
         if vanished and (changed_since is None or not uid):
             raise lexer.bad(b"VANISHED needs UID FETCH and CHANGEDSINCE")
+        if partial is not None and not uid:
+            raise lexer.bad(b"PARTIAL needs UID FETCH")
     lexer.end()
-    return t.Fetch(lexer.tag, uid, sequence, items, changed_since, vanished)
+    return t.Fetch(lexer.tag, uid, sequence, items, changed_since, vanished, partial)
 
 
-def _fetch_modifiers(lexer: Lexer) -> tuple[int | None, bool]:
+def _fetch_modifiers(lexer: Lexer) -> tuple[int | None, bool, t.PartialRange | None]:
     changed_since = None
     vanished = False
+    partial = None
     lexer.expect(b"(")
     while True:
         match lexer.word():
@@ -88,10 +92,13 @@ def _fetch_modifiers(lexer: Lexer) -> tuple[int | None, bool]:
                 changed_since = lexer.modseq(1)
             case b"VANISHED":
                 vanished = True
+            case b"PARTIAL" if partial is None:
+                lexer.space()
+                partial = lexer.partial_range()
             case _:
                 raise lexer.bad(b"Unknown modifier")
         if lexer.skip(b")"):
-            return changed_since, vanished
+            return changed_since, vanished, partial
         lexer.space()
 
 

@@ -1,7 +1,7 @@
 """SEARCH and UID SEARCH.
 
 RFC 9051 6.4.4, RFC 3501 6.4.4 (CHARSET, NEW, OLD, RECENT), RFC 4731 and RFC 5182 (RETURN), RFC 7162 3.1.5 (MODSEQ),
-RFC 5032 (OLDER, YOUNGER), RFC 8474 (EMAILID, THREADID), RFC 8514 (SAVED…).
+RFC 5032 (OLDER, YOUNGER), RFC 8474 (EMAILID, THREADID), RFC 8514 (SAVED…), RFC 9394 (PARTIAL).
 
 Rules: nesting (parentheses, NOT, OR) is at most MAX_DEPTH deep, keys at most MAX_KEYS, so that neither this parser nor
 what walks its tree can run out of stack or time on one line. Strings are in the CHARSET given, UTF-8 without one.
@@ -39,12 +39,13 @@ def parse_uid_search(lexer: Lexer) -> t.Command:
 class _Search:
     """One SEARCH being read: the cursor, the count of keys so far, and what strings are decoded with."""
 
-    __slots__ = ("codec", "keys", "lexer")
+    __slots__ = ("codec", "keys", "lexer", "partial")
 
     def __init__(self, lexer: Lexer) -> None:
         self.lexer = lexer
         self.keys = 0
         self.codec = "utf-8"
+        self.partial: t.PartialRange | None = None
 
     def command(self, *, uid: bool) -> t.Search:
         lexer = self.lexer
@@ -65,7 +66,7 @@ class _Search:
             lexer.space()
         key = self._keys(0)
         lexer.end()
-        return t.Search(lexer.tag, uid, key, returns, charset)
+        return t.Search(lexer.tag, uid, key, returns, charset, self.partial)
 
     def _skip_word(self, word: bytes) -> bool:
         """Consume `word` and the space after it, in any case, if they are next."""
@@ -85,8 +86,17 @@ class _Search:
             option = _RETURNS.get(lexer.word())
             if option is None:
                 raise lexer.bad(b"Unknown return option")
+            if option is t.SearchReturn.PARTIAL:
+                lexer.space()
+                if self.partial is not None:
+                    raise lexer.bad(b"PARTIAL given twice")
+                self.partial = lexer.partial_range()
             wanted = option if wanted is None else wanted | option
-        return t.SearchReturn.ALL if wanted is None else wanted
+        if wanted is None:
+            return t.SearchReturn.ALL
+        if t.SearchReturn.PARTIAL in wanted and t.SearchReturn.ALL in wanted:
+            raise lexer.bad(b"PARTIAL and ALL exclude each other")
+        return wanted
 
     def _keys(self, depth: int) -> t.SearchKey:
         """One or more keys, all of which must hold."""

@@ -1,7 +1,7 @@
 """What an IMAP server says: whole lines with CRLF, or pieces to join into one.
 
 RFC 9051 sections 7 and 9, RFC 3501; codes of RFC 5530, RFC 4315 (UIDPLUS), RFC 7162 (CONDSTORE, QRESYNC), RFC 4731
-(ESEARCH), RFC 6154, RFC 5258, RFC 9208 (QUOTA), RFC 5464 (METADATA).
+(ESEARCH), RFC 6154, RFC 5258, RFC 9208 (QUOTA), RFC 5464 (METADATA), RFC 9394 (PARTIAL).
 
 Rules: every function returns bytes that are legal where its name says; text from users goes through `string`,
 `astring`, `mailbox` or `public_text`, so none of it can end a line. Functions on whole mailboxes cost well under a
@@ -236,9 +236,10 @@ def esearch(
     count: int | None = None,
     found: Sequence[int] = (),
     modseq: int | None = None,
+    partial: tuple[bytes, Sequence[int]] | None = None,
 ) -> bytes:
     """ESEARCH (RFC 4731 3.1): give what was asked for; `found`, ascending, only for ALL. What is None or empty is left
-    out."""
+    out. `partial` (RFC 9394): the range as sent, and what is in it."""
     parts = [b'* ESEARCH (TAG "%b")' % tag]
     if uid:
         parts.append(b"UID")
@@ -247,6 +248,8 @@ def esearch(
             parts.append(b"%b %d" % (name, number))
     if found:
         parts.append(b"ALL " + compact(found))
+    if partial is not None:
+        parts.append(b"PARTIAL (%b %b)" % (partial[0], compact(partial[1]) or NIL))
     if modseq is not None:
         parts.append(b"MODSEQ %d" % modseq)
     return b" ".join(parts) + b"\r\n"

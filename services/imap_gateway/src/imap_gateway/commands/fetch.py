@@ -1,11 +1,11 @@
-"""FETCH and UID FETCH: RFC 9051 6.4.5, RFC 7162 3.1.4, RFC 3516 4.2 (BINARY)."""
+"""FETCH and UID FETCH: RFC 9051 6.4.5, RFC 7162 3.1.4, RFC 3516 4.2 (BINARY), RFC 9394 3.3 (PARTIAL)."""
 
 from __future__ import annotations
 
 from mailboat_wire.imap import types as t
 
 from ..features import enable_condstore
-from ..fetch import Fetcher, Plan, changed_only
+from ..fetch import Fetcher, Plan, changed_only, partial_only
 from ..fetch_items import FETCH_ITEMS
 from ..qresync import tell_vanished
 from ..render import Item, ModSeq, Uid
@@ -15,7 +15,12 @@ from ..states import State
 from .registry import Expunge, command
 
 
-@command(t.Fetch, State.SELECTED, expunge=Expunge.WITH_UID, capabilities=(b"BINARY", b"PREVIEW", b"SAVEDATE"))
+@command(
+    t.Fetch,
+    State.SELECTED,
+    expunge=Expunge.WITH_UID,
+    capabilities=(b"BINARY", b"PARTIAL", b"PREVIEW", b"SAVEDATE"),
+)
 async def fetch(session: Session, command_: t.Fetch) -> Reply:
     """RFC 9051 6.4.5; messages that another session has expunged are passed over (RFC 2180 4.1.2)."""
     if command_.vanished and not session.qresync:
@@ -24,6 +29,8 @@ async def fetch(session: Session, command_: t.Fetch) -> Reply:
     selected = session.mailbox
     ranges = selected.ranges(command_.sequence, uid=command_.uid)
     lost = not command_.uid and selected.tracker.lost(ranges)
+    if command_.partial is not None:
+        ranges = partial_only(selected.view, ranges, command_.partial)
     if command_.changed_since is not None:
         if command_.vanished:
             await tell_vanished(session, command_.changed_since, selected.named(command_.sequence))

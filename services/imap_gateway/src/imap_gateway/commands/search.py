@@ -1,4 +1,4 @@
-"""SEARCH and UID SEARCH: RFC 9051 6.4.4, RFC 4731 (RETURN), RFC 5182 (SAVE)."""
+"""SEARCH and UID SEARCH: RFC 9051 6.4.4, RFC 4731 (RETURN), RFC 5182 (SAVE), RFC 9394 (PARTIAL)."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from ..session import Session
 from ..states import State
 from .registry import Expunge, command
 
-_SHORT = t.SearchReturn.MIN | t.SearchReturn.MAX
+_SHORT = t.SearchReturn.MIN | t.SearchReturn.MAX | t.SearchReturn.PARTIAL
+_LONG = t.SearchReturn.ALL | t.SearchReturn.COUNT
 
 
 @command(
     t.Search,
     State.SELECTED,
     expunge=Expunge.WITH_UID,
-    capabilities=(b"ESEARCH", b"SEARCHRES", b"WITHIN"),
+    capabilities=(b"ESEARCH", b"PARTIAL", b"SEARCHRES", b"WITHIN"),
 )
 async def search(session: Session, command_: t.Search) -> Reply:
     """RFC 9051 6.4.4; the RFC 3501 answer unless RETURN was given."""
@@ -48,38 +49,39 @@ async def search(session: Session, command_: t.Search) -> Reply:
         session.write(response.search(numbers, modseq))
         return ok(b"Searched")
     if t.SearchReturn.SAVE in returns:
-        selected.saved = _saved(returns, result.uids)
+        selected.saved = _saved(command_, returns, result.uids)
     if returns & ~t.SearchReturn.SAVE:
-        session.write(_esearch(command_, returns, numbers, _modseq(returns, result) if with_modseq else None))
+        session.write(_esearch(command_, returns, numbers, _modseq(command_, returns, result) if with_modseq else None))
     return ok(b"Searched")
 
 
-def _saved(returns: t.SearchReturn, uids: Sequence[int]) -> list[tuple[int, int]]:
-    """RFC 5182 2.1: with MIN or MAX alone only those are saved."""
-    if uids and returns & _SHORT and not returns & (t.SearchReturn.ALL | t.SearchReturn.COUNT):
-        uids = sorted(
-            ({uids[0]} if t.SearchReturn.MIN in returns else set())
-            | ({uids[-1]} if t.SearchReturn.MAX in returns else set())
-        )
-    return runs(uids)
+def _saved(command_: t.Search, returns: t.SearchReturn, uids: Sequence[int]) -> list[tuple[int, int]]:
+    """RFC 5182 2.1, RFC 9394 3.2: with MIN, MAX or PARTIAL and neither ALL nor COUNT only those are saved."""
+    return runs(_chosen(command_, returns, uids) if returns & _SHORT and not returns & _LONG else uids)
 
 
-def _modseq(returns: t.SearchReturn, result: Result) -> int | None:
+def _modseq(command_: t.Search, returns: t.SearchReturn, result: Result) -> int | None:
     """RFC 4731 3.2: the highest modseq of what is reported."""
-    if not result.modseqs:
-        return None
-    if returns & (t.SearchReturn.ALL | t.SearchReturn.COUNT):
-        return max(result.modseqs)
-    ends = []
-    if t.SearchReturn.MIN in returns:
-        ends.append(result.modseqs[0])
-    if t.SearchReturn.MAX in returns:
-        ends.append(result.modseqs[-1])
-    return max(ends)
+    return max(result.modseqs if returns & _LONG else _chosen(command_, returns, result.modseqs), default=None)
+
+
+def _chosen(command_: t.Search, returns: t.SearchReturn, values: Sequence[int]) -> Sequence[int]:
+    """Of the values, one for each message found, those of the messages that MIN, MAX and PARTIAL report."""
+    count = len(values)
+    places = set(range(*command_.partial.places(count))) if command_.partial is not None else set()
+    if count and t.SearchReturn.MIN in returns:
+        places.add(0)
+    if count and t.SearchReturn.MAX in returns:
+        places.add(count - 1)
+    return [values[place] for place in sorted(places)]
 
 
 def _esearch(command_: t.Search, returns: t.SearchReturn, numbers: Sequence[int], modseq: int | None) -> bytes:
     found = bool(numbers)
+    partial = None
+    if command_.partial is not None:
+        start, stop = command_.partial.places(len(numbers))
+        partial = command_.partial.render(), numbers[start:stop]
     return response.esearch(
         command_.tag,
         uid=command_.uid,
@@ -88,4 +90,5 @@ def _esearch(command_: t.Search, returns: t.SearchReturn, numbers: Sequence[int]
         count=len(numbers) if t.SearchReturn.COUNT in returns else None,
         found=numbers if t.SearchReturn.ALL in returns else (),
         modseq=modseq,
+        partial=partial,
     )

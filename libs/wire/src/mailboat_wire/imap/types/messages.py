@@ -1,7 +1,7 @@
 """Commands on messages of the selected mailbox, SEARCH aside.
 
 RFC 9051 6.4; UNSELECT (RFC 3691), UIDPLUS (4315), MOVE (6851), CONDSTORE and QRESYNC (7162), BINARY (3516),
-REPLACE (8508), PREVIEW (8970).
+REPLACE (8508), PREVIEW (8970), PARTIAL (9394).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import ClassVar
 from mailboat_wire.imap.sequence import SequenceSet
 from mailboat_wire.imap.types.base import Command
 from mailboat_wire.imap.types.mailboxes import AppendMessage
+from mailboat_wire.imap.types.search import PartialRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,8 @@ class FetchSection(FetchItem):
 class Fetch(Command):
     """`items` with macros expanded and repeats dropped, in the client's order.
 
-    `changed_since` (RFC 7162 3.1.4.1) in modseq; `vanished` (3.2.6) only with it and with `uid`.
+    `changed_since` (RFC 7162 3.1.4.1) in modseq; `vanished` (3.2.6) only with it and with `uid`; `partial` (RFC 9394
+    3.3) only with `uid`.
     """
 
     name: ClassVar[bytes] = b"FETCH"
@@ -128,6 +130,7 @@ class Fetch(Command):
     items: tuple[FetchItem, ...]
     changed_since: int | None = None
     vanished: bool = False
+    partial: PartialRange | None = None
 
 
 class StoreMode(enum.Enum):

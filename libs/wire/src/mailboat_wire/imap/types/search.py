@@ -1,6 +1,7 @@
 """SEARCH: the command and its tree of keys.
 
-RFC 9051 6.4.4; ESEARCH (RFC 4731), SEARCHRES (5182), WITHIN (5032), CONDSTORE (7162), OBJECTID (8474), SAVEDATE (8514).
+RFC 9051 6.4.4; ESEARCH (RFC 4731), SEARCHRES (5182), WITHIN (5032), CONDSTORE (7162), OBJECTID (8474), SAVEDATE (8514),
+PARTIAL (9394).
 """
 
 from __future__ import annotations
@@ -15,13 +16,33 @@ from mailboat_wire.imap.types.base import Command
 
 
 class SearchReturn(enum.Flag):
-    """RETURN options (RFC 4731, RFC 5182). An empty RETURN () is ALL."""
+    """RETURN options (RFC 4731, RFC 5182, RFC 9394: never PARTIAL with ALL). An empty RETURN () is ALL."""
 
     MIN = enum.auto()
     MAX = enum.auto()
     ALL = enum.auto()
     COUNT = enum.auto()
     SAVE = enum.auto()
+    PARTIAL = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class PartialRange:
+    """partial-range (RFC 9394 4) as sent: places among the results from 1 on; both negative: from the last back."""
+
+    first: int
+    last: int
+
+    def render(self) -> bytes:
+        """As the response repeats it."""
+        return b"%d:%d" % (self.first, self.last)
+
+    def places(self, count: int) -> tuple[int, int]:
+        """The places [start, stop) it means among `count` results, counted from 0; start == stop: none."""
+        low, high = sorted((self.first, self.last))
+        start, stop = (low - 1, high) if low > 0 else (count + low, count + high + 1)
+        stop = max(0, min(stop, count))
+        return min(max(0, start), stop), stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,3 +188,4 @@ class Search(Command):
     key: SearchKey
     returns: SearchReturn | None = None
     charset: bytes | None = None
+    partial: PartialRange | None = None
