@@ -58,6 +58,7 @@ _COMMANDS: dict[bytes, tuple[bytes, ...]] = {
     b"SEARCHRES": (b"SEARCH",),
     b"WITHIN": (b"SEARCH",),
     b"PARTIAL": (b"SEARCH", b"FETCH"),
+    b"INPROGRESS": (b"SEARCH", b"FETCH", b"COPY", b"MOVE"),
     b"SAVEDATE": (b"FETCH", b"SEARCH"),
     b"STATUS=SIZE": (b"STATUS",),
     b"METADATA": (b"GETMETADATA", b"SETMETADATA"),

@@ -17,6 +17,7 @@ import os
 from array import array
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import compress, pairwise
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ from .blocks import BLOCK_ROWS
 from .bodies import CONTENT_BATCH, CONTENT_BYTES
 from .fetch_items.binary import BinaryItem
 from .fetch_items.sections import Opened, SectionItem
+from .progress import Progress
 from .render import Block, Flags, Item
 from .selected import Ranges, Selected
 from .view import View
@@ -177,9 +179,11 @@ class Fetcher:
         self.plan = plan
         self.cursor = Cursor(self.view, ranges)
         self.undecodable = False
+        self.progress: Progress | None = None
 
-    async def run(self) -> None:
-        """Send it all."""
+    async def run(self, progress: Progress | None = None) -> None:
+        """Send it all. `progress` is the command's, if this is the whole of it."""
+        self.progress = progress
         if not self.plan.waits:
             while rows := self.cursor.take(self.plan.batch):
                 for each in rows:
@@ -188,12 +192,16 @@ class Fetcher:
                 await asyncio.sleep(0)  # a large mailbox must not make other sessions wait
             return
         loading = self._load_next()
+        sent = 0
         try:
             while loading is not None:
                 pieces = await loading
                 loading = self._load_next()
                 for piece in pieces:
                     await self._send(piece)
+                    sent += len(piece.uids)
+                    if progress is not None:
+                        progress.at(sent, progress.goal or sent)
                 await self.session.link.drain()
         finally:
             if loading is not None and not loading.cancel():
@@ -396,15 +404,16 @@ class Fetcher:
         if row is None or self.view.body_id(row) != body_id:
             return  # gone while its sections were opened
         write = self.session.write
-        write(b"* %d FETCH (" % one.numbers()[0])
-        for index, item in enumerate(items):
-            if index:
-                write(b" ")
-            if isinstance(item, SectionItem):
-                await self._send_section(item, opened[index])
-            else:
-                write(item.fragment % item.values(one)[0])
-        write(b")\r\n")
+        # Before anything is waited for: while a section is sent the row may move, or be another message's.
+        begin = b"* %d FETCH (" % one.numbers()[0]
+        short = [b"" if isinstance(item, SectionItem) else item.fragment % item.values(one)[0] for item in items]
+        with self.progress.silently() if self.progress is not None else nullcontext():
+            write(begin)
+            for index, item in enumerate(items):
+                write(b" " + short[index] if index else short[index])
+                if isinstance(item, SectionItem):
+                    await self._send_section(item, opened[index])
+            write(b")\r\n")
 
     async def _open(self, item: SectionItem, info: BodyInfo | None, body_id: BodyId, size: int) -> Opened:
         """A section about to be sent; that there is none, if the message is gone."""

@@ -21,6 +21,7 @@ class Policy:
     auth_failure_seconds: float = 2.0
     auth_failures: int = 4
     bad_commands: int = 20
+    progress_seconds: float = 10.0
     body_cache: int = 64 * MIB
     block_cache: int = 32 * MIB
     warm_views: int = 128 * MIB

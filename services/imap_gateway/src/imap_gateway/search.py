@@ -1,6 +1,6 @@
 """Carrying out SEARCH: the snapshot, the message sets it names, and its result.
 
-RFC 9051 6.4.4; RFC 4731 (ESEARCH), RFC 5182 (SEARCHRES), RFC 7162 3.1.5 (MODSEQ).
+RFC 9051 6.4.4; RFC 4731 (ESEARCH), RFC 5182 (SEARCHRES), RFC 7162 3.1.5 (MODSEQ), RFC 9585 (INPROGRESS).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from itertools import compress
 from mailboat_wire.imap import types as t
 
 from .gateway import Gateway
+from .progress import Progress
 from .replies import bad
 from .search_keys import SEARCH_KEYS
 from .search_keys.base import Search, Snapshot
@@ -42,7 +43,7 @@ def keys(key: t.SearchKey) -> Iterator[t.SearchKey]:
             yield from keys(key.key)
 
 
-async def search(gateway: Gateway, selected: Selected, key: t.SearchKey) -> Result:
+async def search(gateway: Gateway, selected: Selected, key: t.SearchKey, progress: Progress) -> Result:
     """The messages of the selected mailbox that match."""
     used = list(keys(key))
     if any(type(each) not in SEARCH_KEYS for each in used):
@@ -51,10 +52,17 @@ async def search(gateway: Gateway, selected: Selected, key: t.SearchKey) -> Resu
         each: selected.ranges(each.sequence, uid=each.uid) for each in used if isinstance(each, t.SearchSequence)
     }
     rows, removals = Snapshot.of(selected), selected.view.removals
-    mask = await Search(gateway, selected, rows, sequences, time.time()).evaluate(key, b"\1" * len(rows))
+    under_way = Search(gateway, selected, rows, sequences, time.time(), progress)
+    progress.stages = max(1, sum(reads_messages(under_way, each) for each in used))
+    mask = await under_way.evaluate(key, b"\1" * len(rows))
     uids = list(compress(rows.uids, mask))
     if removals == selected.view.removals and not selected.tracker.pending:
         numbers = list(compress(range(1, len(rows) + 1), mask))
     else:
         numbers = selected.tracker.numbers(selected.view.uids, uids)
     return Result(uids, list(compress(rows.modseqs, mask)), numbers)
+
+
+def reads_messages(search: Search, key: t.SearchKey) -> bool:
+    """Whether a key is one of those that take time: not the view's columns decide it, nor other keys."""
+    return not isinstance(key, t.SearchAnd | t.SearchOr | t.SearchNot) and search.cost(key) > 0

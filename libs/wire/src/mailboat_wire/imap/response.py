@@ -1,7 +1,8 @@
 """What an IMAP server says: whole lines with CRLF, or pieces to join into one.
 
 RFC 9051 sections 7 and 9, RFC 3501; codes of RFC 5530, RFC 4315 (UIDPLUS), RFC 7162 (CONDSTORE, QRESYNC), RFC 4731
-(ESEARCH), RFC 6154, RFC 5258, RFC 9208 (QUOTA), RFC 5464 (METADATA), RFC 9394 (PARTIAL).
+(ESEARCH), RFC 6154, RFC 5258, RFC 9208 (QUOTA), RFC 5464 (METADATA), RFC 9394 (PARTIAL), RFC 9585
+(INPROGRESS).
 
 Rules: every function returns bytes that are legal where its name says; text from users goes through `string`,
 `astring`, `mailbox` or `public_text`, so none of it can end a line. Functions on whole mailboxes cost well under a
@@ -135,6 +136,13 @@ def code_copy_uid(uid_validity: int, sources: Sequence[int], targets: Sequence[i
 def code_modified(numbers: Sequence[int]) -> bytes:
     """RFC 7162 3.1.3: the UIDs (or message numbers) that a conditional STORE left alone, ascending."""
     return b"MODIFIED " + compact(numbers)
+
+
+def code_in_progress(tag: bytes, done: int | None, goal: int | None) -> bytes:
+    """RFC 9585 4: `goal` over `done`, or None if they aren't known. A tag with "]" would end the code: it is NIL."""
+    shown = NIL if b"]" in tag else quoted(tag)
+    numbers = [NIL if number is None else b"%d" % number for number in (done, goal)]
+    return b"INPROGRESS (%b %b %b)" % (shown, *numbers)
 
 
 # --- Mailbox data (7.3) -------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from mailboat_common.errors import Refused
 from mailboat_wire.imap import response
 from mailboat_wire.imap import types as t
 
+from ..progress import Progress
 from ..replies import Answer, Reply, ok, refusal
 from ..session import Session
 from ..states import State
@@ -23,7 +24,10 @@ async def copy(session: Session, command_: t.Copy) -> Reply:
         return ok(b"Nothing to copy")
     write = session.gateway.store.write
     try:
-        result = await write.copy(session.account, selected.view.mailbox_id, uids, command_.mailbox, key=os.urandom(16))
+        with Progress(session, command_.tag):
+            result = await write.copy(
+                session.account, selected.view.mailbox_id, uids, command_.mailbox, key=os.urandom(16)
+            )
     except Refused as refused:
         raise Answer(refusal(refused, target=True)) from None
     await session.settle(result.target)

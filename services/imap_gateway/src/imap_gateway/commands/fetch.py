@@ -7,6 +7,7 @@ from mailboat_wire.imap import types as t
 from ..features import enable_condstore
 from ..fetch import Fetcher, Plan, changed_only, partial_only
 from ..fetch_items import FETCH_ITEMS
+from ..progress import Progress
 from ..qresync import tell_vanished
 from ..render import Item, ModSeq, Uid
 from ..replies import Reply, bad, no, ok
@@ -19,7 +20,7 @@ from .registry import Expunge, command
     t.Fetch,
     State.SELECTED,
     expunge=Expunge.WITH_UID,
-    capabilities=(b"BINARY", b"PARTIAL", b"PREVIEW", b"SAVEDATE"),
+    capabilities=(b"BINARY", b"INPROGRESS", b"PARTIAL", b"PREVIEW", b"SAVEDATE"),
 )
 async def fetch(session: Session, command_: t.Fetch) -> Reply:
     """RFC 9051 6.4.5; messages that another session has expunged are passed over (RFC 2180 4.1.2)."""
@@ -35,8 +36,10 @@ async def fetch(session: Session, command_: t.Fetch) -> Reply:
         if command_.vanished:
             await tell_vanished(session, command_.changed_since, selected.named(command_.sequence))
         ranges = changed_only(selected.view, ranges, command_.changed_since)
-    fetcher = Fetcher(session, Plan(items), ranges)
-    await fetcher.run()
+    plan = Plan(items)
+    fetcher = Fetcher(session, plan, ranges)
+    with Progress(session, command_.tag, selected.view.count(ranges) if plan.waits else None) as progress:
+        await fetcher.run(progress)
     if fetcher.undecodable:
         raise no(b"Unknown Content-Transfer-Encoding", b"UNKNOWN-CTE")
     return ok(b"Some messages are gone", b"EXPUNGEISSUED") if lost else ok(b"Fetched")

@@ -8,6 +8,7 @@ from mailboat_common.errors import Refused
 from mailboat_wire.imap import response
 from mailboat_wire.imap import types as t
 
+from ..progress import Progress
 from ..replies import Answer, Reply, no, ok, refusal
 from ..session import Session
 from ..states import State
@@ -25,7 +26,10 @@ async def move(session: Session, command_: t.Move) -> Reply:
         return ok(b"Nothing to move")
     write = session.gateway.store.write
     try:
-        result = await write.move(session.account, selected.view.mailbox_id, uids, command_.mailbox, key=os.urandom(16))
+        with Progress(session, command_.tag):
+            result = await write.move(
+                session.account, selected.view.mailbox_id, uids, command_.mailbox, key=os.urandom(16)
+            )
     except Refused as refused:
         raise Answer(refusal(refused, target=True)) from None
     if result.source_uids:

@@ -9,6 +9,7 @@ from mailboat_wire.imap import types as t
 from mailboat_wire.imap.sequence import runs
 
 from ..features import UTF8, enable_condstore
+from ..progress import Progress
 from ..replies import Answer, Reply, bad, ok
 from ..search import Result, keys
 from ..search import search as find
@@ -24,7 +25,7 @@ _LONG = t.SearchReturn.ALL | t.SearchReturn.COUNT
     t.Search,
     State.SELECTED,
     expunge=Expunge.WITH_UID,
-    capabilities=(b"ESEARCH", b"PARTIAL", b"SEARCHRES", b"WITHIN"),
+    capabilities=(b"ESEARCH", b"INPROGRESS", b"PARTIAL", b"SEARCHRES", b"WITHIN"),
 )
 async def search(session: Session, command_: t.Search) -> Reply:
     """RFC 9051 6.4.4; the RFC 3501 answer unless RETURN was given."""
@@ -38,7 +39,8 @@ async def search(session: Session, command_: t.Search) -> Reply:
     if with_modseq:
         enable_condstore(session)
     try:
-        result = await find(session.gateway, selected, command_.key)
+        with Progress(session, command_.tag, selected.exists()) as progress:
+            result = await find(session.gateway, selected, command_.key, progress)
     except Answer:
         if returns is not None and t.SearchReturn.SAVE in returns:
             selected.saved = ()  # RFC 5182 2.1: a failed SAVE leaves nothing saved

@@ -16,6 +16,7 @@ from mailboat_wire.imap import types as t
 
 if TYPE_CHECKING:
     from ..gateway import Gateway
+    from ..progress import Progress
     from ..selected import Ranges, Selected
     from ..view import View
 
@@ -77,6 +78,7 @@ class Search:
     rows: Snapshot
     sequences: Mapping[t.SearchSequence, Ranges]
     now: float
+    progress: Progress
 
     async def evaluate(self, key: t.SearchKey, candidates: Mask) -> Mask:
         """Which of the candidates match."""

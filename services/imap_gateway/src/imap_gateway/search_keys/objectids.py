@@ -36,10 +36,12 @@ async def _thread(search: Search, key: t.SearchObjectId, candidates: Mask) -> Ma
     rows = list(compress(range(len(candidates)), candidates)) if thread is not None else []
     account, found = search.selected.view.account_id, []
     for start in range(0, len(rows), INFO_BATCH):
+        search.progress.at(start, len(rows))
         batch = rows[start : start + INFO_BATCH]
         ids = [search.rows.body_id(row) for row in batch]
         infos = await search.gateway.bodies.infos(account, ids, BodyField.THREAD)
         found += [row for row, info in zip(batch, infos, strict=True) if info is not None and info.thread == thread]
+    search.progress.next_stage()
     return search.rows.mask(found)
 
 

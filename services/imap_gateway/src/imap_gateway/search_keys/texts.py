@@ -44,12 +44,14 @@ async def _by_header(search: Search, candidates: Mask, matches: Callable[[bytes]
     account = search.selected.view.account_id
     found = []
     for start in range(0, len(rows), HEADER_BATCH):
+        search.progress.at(start, len(rows))
         batch = rows[start : start + HEADER_BATCH]
         ids = [search.rows.body_id(row) for row in batch]
         infos = await search.gateway.bodies.infos(account, ids, BodyField.HEADER)
         for row, info in zip(batch, infos, strict=True):
             if info is not None and matches(await _header(search, info)):
                 found.append(row)
+    search.progress.next_stage()
     return search.rows.mask(found)
 
 
@@ -116,11 +118,16 @@ async def _by_content(search: Search, candidates: Mask, wanted: str, *, header: 
     """The candidates whose body text (and header) holds `wanted`. The memory held counts as mail in flight."""
     rows = []
     found = []
-    for row in compress(range(len(candidates)), candidates):
+    asked = list(compress(range(len(candidates)), candidates))
+    done = 0
+    for row in asked:
         if search.rows.sizes[row] <= LARGE_BYTES:
             rows.append(row)
-        elif await _large_holds(search, row, wanted, header=header):
+            continue
+        if await _large_holds(search, row, wanted, header=header):
             found.append(row)
+        done += 1
+        search.progress.at(done, len(asked))
     account, bodies, budget = search.selected.view.account_id, search.gateway.bodies, search.gateway.in_flight
     while rows:
         batch = _batch(search, rows)
@@ -137,6 +144,8 @@ async def _by_content(search: Search, candidates: Mask, wanted: str, *, header: 
                     found.append(row)
         finally:
             budget.release(size)
+        search.progress.at(len(asked) - len(rows), len(asked))
+    search.progress.next_stage()
     return search.rows.mask(found)
 
 
