@@ -246,7 +246,30 @@ MESSAGES = [
 
 
 ALL = t.SearchAll()
-SEARCHES = [
+SORTING = [
+    (b"SORT (SUBJECT) UTF-8 ALL", t.Sort(A, False, (t.SortCriterion(t.SortKey.SUBJECT),), b"UTF-8", ALL)),
+    (
+        b"UID sort (Subject reverse Date DISPLAYTO) us-ascii ALL",
+        t.Sort(
+            A,
+            True,
+            (
+                t.SortCriterion(t.SortKey.SUBJECT),
+                t.SortCriterion(t.SortKey.DATE, reverse=True),
+                t.SortCriterion(t.SortKey.DISPLAYTO),
+            ),
+            b"US-ASCII",
+            ALL,
+        ),
+    ),
+    (
+        b"SORT (SIZE REVERSE SIZE SIZE ARRIVAL) UTF-8 ALL",  # what was sorted by once is sorted by
+        t.Sort(
+            A, False, (t.SortCriterion(t.SortKey.SIZE), t.SortCriterion(t.SortKey.ARRIVAL)), b"UTF-8", t.SearchAll()
+        ),
+    ),
+    (b"THREAD REFERENCES UTF-8 ALL", t.Thread(A, False, t.ThreadAlgorithm.REFERENCES, b"UTF-8", ALL)),
+    (b'UID THREAD orderedsubject "utf-8" ALL', t.Thread(A, True, t.ThreadAlgorithm.ORDEREDSUBJECT, b"UTF-8", ALL)),
     (
         b"SEARCH RETURN (PARTIAL 500:400 COUNT) ALL",
         t.Search(A, False, ALL, t.SearchReturn.PARTIAL | t.SearchReturn.COUNT, None, partial=t.PartialRange(500, 400)),
@@ -254,7 +277,7 @@ SEARCHES = [
 ]
 
 
-@pytest.mark.parametrize(("line", "command"), SIMPLE + SESSION + MAILBOXES + MESSAGES + SEARCHES)
+@pytest.mark.parametrize(("line", "command"), SIMPLE + SESSION + MAILBOXES + MESSAGES + SORTING)
 def test_commands(line, command):
     assert parse(line) == command
 
@@ -279,6 +302,27 @@ def test_places_of_a_partial_range(first, last, count, places):
 
 
 BAD = [
+    *(
+        b"SORT",
+        b"SORT ALL",
+        b"SORT () UTF-8 ALL",
+        b"SORT (SIZE) UTF-8",
+        b"SORT (SIZE)  UTF-8 ALL",
+        b"SORT (X) UTF-8 ALL",
+    ),
+    *(
+        b"SORT (REVERSE) UTF-8 ALL",
+        b"SORT (SIZE ) UTF-8 ALL",
+        b"SORT (REVERSE  SIZE) UTF-8 ALL",
+        b"SORT (SIZE) UTF-8 X",
+    ),
+    b"SORT (%b) UTF-8 ALL" % b" ".join([b"SIZE"] * 33),
+    *(
+        b"THREAD",
+        b"THREAD X UTF-8 ALL",
+        b"THREAD REFERENCES UTF-8",
+        b"UID THREAD  X UTF-8 ALL",
+    ),
     *(b"SEARCH RETURN (PARTIAL) ALL", b"SEARCH RETURN (PARTIAL 0:1) ALL", b"SEARCH RETURN (PARTIAL 1:-1) ALL"),
     *(b"SEARCH RETURN (PARTIAL 1:*) ALL", b"SEARCH RETURN (PARTIAL 1) ALL", b"SEARCH RETURN (PARTIAL 1:2 ALL) ALL"),
     *(b"SEARCH RETURN (PARTIAL 1:9999999999) ALL", b"SEARCH RETURN (PARTIAL 1:2 PARTIAL 1:2) ALL"),

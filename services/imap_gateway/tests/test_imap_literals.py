@@ -53,6 +53,8 @@ SCRIPT: list[tuple[list[bytes], list[bytes]]] = [
     ([b"SEARCH CHARSET ", b" TEXT ", b""], [b"UTF-8", b"back\\slash"]),
     ([b"SEARCH CHARSET ", b" ALL"], [b"no-such"]),
     ([b"UID SEARCH RETURN (COUNT) OR HEADER ", b" ", b" NOT BODY ", b""], [b"X-Odd", b"", b"none"]),
+    ([b"SORT (DATE) ", b" SUBJECT ", b""], [b"UTF-8", b"a b"]),
+    ([b"UID THREAD REFERENCES ", b" TEXT ", b""], [b"us-ascii", b"a b"]),
     ([b"COPY 1 ", b""], [b"other/er"]),
     ([b"UID COPY 1 ", b""], [b"missing"]),
     ([b"REPLACE 1 ", b" (\\Draft) {%d+}\r\n%b" % (len(MESSAGE), MESSAGE)], [b"inbox"]),

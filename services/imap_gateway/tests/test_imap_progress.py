@@ -155,6 +155,8 @@ async def started(running: Running, messages: int = 3) -> Client:
     [
         ("SEARCH BODY body", "contents"),
         ("SEARCH SUBJECT 1", "infos"),
+        ("UID SORT (SUBJECT) UTF-8 ALL", "sort_keys"),
+        ("THREAD REFERENCES UTF-8 ALL", "sort_keys"),
         ("FETCH 1:* ENVELOPE", "infos"),
     ],
 )

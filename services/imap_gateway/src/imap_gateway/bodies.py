@@ -1,8 +1,8 @@
 """What is rendered of messages, kept by body id: bodies never change, so what was read once stays right.
 
-One LRU for the process, bounded in bytes. Whole messages are kept only while they are small (a client that reads part
-1,
-then part 2 of a message asks the store once).
+One LRU for the process, bounded in bytes: infos, contents, and sort keys (in a table of their own: SORT and THREAD want
+those of whole mailboxes, and a BodyInfo is several times their size). Whole messages are kept only while they are small
+(a client that reads part 1, then part 2 of a message asks the store once).
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ INFO_BATCH = 1000
 CONTENT_BATCH = 64
 CONTENT_BYTES = 1 << 20
 KEPT_CONTENT_BYTES = 256 * 1024
+USUAL_SORT_KEYS = 128  # bytes of one body's
 _OVERHEAD = 400
+_KEYS_OVERHEAD = 200
 
 
 class Bodies:
@@ -29,6 +31,7 @@ class Bodies:
         self._limit = limit
         self._infos: OrderedDict[BodyId, tuple[BodyInfo, BodyField, int]] = OrderedDict()
         self._contents: OrderedDict[BodyId, bytes] = OrderedDict()
+        self._sort_keys: OrderedDict[BodyId, bytes] = OrderedDict()
         self.bytes = 0
 
     async def infos(
@@ -48,6 +51,34 @@ class Bodies:
             batch = missing[start : start + INFO_BATCH]
             for body_id, info in zip(batch, await self._read.body_infos(account_id, batch, fields), strict=True):
                 found[body_id] = None if info is None else self._keep(info, fields)
+        return [found[body_id] for body_id in body_ids]
+
+    def keeps_sort_keys_of(self, bodies: int) -> bool:
+        """Whether so many bodies' sort keys may be kept: half the cache at most, lest one mailbox take it all."""
+        return bodies * (_KEYS_OVERHEAD + USUAL_SORT_KEYS) <= self._limit // 2
+
+    async def sort_keys(
+        self, account_id: AccountId, body_ids: Sequence[BodyId], *, keep: bool = True
+    ) -> list[bytes | None]:
+        """Serialised SortKeys, in order; None for a body that is gone. At most INFO_BATCH bodies at a time."""
+        kept = self._sort_keys
+        found: dict[BodyId, bytes | None] = {}
+        missing = []
+        for body_id in body_ids:
+            keys = kept.get(body_id)
+            if keys is None:
+                missing.append(body_id)
+            else:
+                kept.move_to_end(body_id)
+                found[body_id] = keys
+        if missing:
+            infos = await self._read.body_infos(account_id, missing, BodyField.SORT_KEYS)
+            for body_id, info in zip(missing, infos, strict=True):
+                found[body_id] = keys = None if info is None else info.sort_keys
+                if keep and keys is not None and body_id not in kept:
+                    kept[body_id] = keys
+                    self.bytes += len(keys) + _KEYS_OVERHEAD
+            self._shrink()
         return [found[body_id] for body_id in body_ids]
 
     async def contents(self, account_id: AccountId, body_ids: Sequence[BodyId]) -> list[bytes | None]:
@@ -74,8 +105,9 @@ class Bodies:
             self.bytes -= known[2]
             info = _join(known[0], info)
             fields |= known[1]
-        texts = (info.header, info.structure, info.envelope, info.bodystructure, info.body, info.sort_keys)
-        size = _OVERHEAD + sum(len(text) for text in texts if text)
+        size = _OVERHEAD + sum(
+            len(part) for part in (info.header, info.structure, info.envelope, info.bodystructure, info.body) if part
+        )
         self._infos[info.body_id] = info, fields, size
         self.bytes += size
         self._shrink()
@@ -91,6 +123,8 @@ class Bodies:
         """Contents go first: they are large, and a client seldom reads one twice."""
         while self.bytes > self._limit and self._contents:
             self.bytes -= len(self._contents.popitem(last=False)[1]) + _OVERHEAD
+        while self.bytes > self._limit and self._sort_keys:
+            self.bytes -= len(self._sort_keys.popitem(last=False)[1]) + _KEYS_OVERHEAD
         while self.bytes > self._limit and self._infos:
             self.bytes -= self._infos.popitem(last=False)[1][2]
 
@@ -106,5 +140,4 @@ def _join(old: BodyInfo, new: BodyInfo) -> BodyInfo:
         body=new.body if new.body is not None else old.body,
         preview=new.preview if new.preview is not None else old.preview,
         thread=new.thread if new.thread is not None else old.thread,
-        sort_keys=new.sort_keys if new.sort_keys is not None else old.sort_keys,
     )

@@ -22,11 +22,16 @@ from .selected import Selected
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What was found, ascending: UIDs, their modseqs, and their message numbers as the client counts now."""
+    """What was found, ascending: UIDs, their modseqs, and their message numbers as the client counts now.
+
+    `places` are its rows in the snapshot that was searched.
+    """
 
     uids: Sequence[int]
     modseqs: Sequence[int]
     numbers: Sequence[int]
+    rows: Snapshot
+    places: Sequence[int]
 
 
 def keys(key: t.SearchKey) -> Iterator[t.SearchKey]:
@@ -43,8 +48,10 @@ def keys(key: t.SearchKey) -> Iterator[t.SearchKey]:
             yield from keys(key.key)
 
 
-async def search(gateway: Gateway, selected: Selected, key: t.SearchKey, progress: Progress) -> Result:
-    """The messages of the selected mailbox that match."""
+async def search(
+    gateway: Gateway, selected: Selected, key: t.SearchKey, progress: Progress, *, more_stages: int = 0
+) -> Result:
+    """The messages of the selected mailbox that match. `more_stages` of the progress are what the caller does then."""
     used = list(keys(key))
     if any(type(each) not in SEARCH_KEYS for each in used):
         raise bad(b"Unknown search key")
@@ -53,14 +60,14 @@ async def search(gateway: Gateway, selected: Selected, key: t.SearchKey, progres
     }
     rows, removals = Snapshot.of(selected), selected.view.removals
     under_way = Search(gateway, selected, rows, sequences, time.time(), progress)
-    progress.stages = max(1, sum(reads_messages(under_way, each) for each in used))
+    progress.stages = max(1, more_stages + sum(reads_messages(under_way, each) for each in used))
     mask = await under_way.evaluate(key, b"\1" * len(rows))
     uids = list(compress(rows.uids, mask))
     if removals == selected.view.removals and not selected.tracker.pending:
         numbers = list(compress(range(1, len(rows) + 1), mask))
     else:
         numbers = selected.tracker.numbers(selected.view.uids, uids)
-    return Result(uids, list(compress(rows.modseqs, mask)), numbers)
+    return Result(uids, list(compress(rows.modseqs, mask)), numbers, rows, list(compress(range(len(rows)), mask)))
 
 
 def reads_messages(search: Search, key: t.SearchKey) -> bool:

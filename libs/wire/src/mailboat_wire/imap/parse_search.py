@@ -1,7 +1,8 @@
 """SEARCH and UID SEARCH.
 
 RFC 9051 6.4.4, RFC 3501 6.4.4 (CHARSET, NEW, OLD, RECENT), RFC 4731 and RFC 5182 (RETURN), RFC 7162 3.1.5 (MODSEQ),
-RFC 5032 (OLDER, YOUNGER), RFC 8474 (EMAILID, THREADID), RFC 8514 (SAVED…), RFC 9394 (PARTIAL).
+RFC 5032 (OLDER, YOUNGER), RFC 8474 (EMAILID, THREADID), RFC 8514 (SAVED…), RFC 9394 (PARTIAL). SORT and THREAD end
+with the same keys (RFC 5256).
 
 Rules: nesting (parentheses, NOT, OR) is at most MAX_DEPTH deep, keys at most MAX_KEYS, so that neither this parser nor
 what walks its tree can run out of stack or time on one line. Strings are in the CHARSET given, UTF-8 without one.
@@ -36,6 +37,11 @@ def parse_uid_search(lexer: Lexer) -> t.Command:
     return _Search(lexer).command(uid=True)
 
 
+def parse_criteria(lexer: Lexer) -> tuple[bytes, t.SearchKey]:
+    """search-criteria of SORT and THREAD (RFC 5256 5): the charset, upper case, and the keys, to the command's end."""
+    return _Search(lexer).criteria()
+
+
 class _Search:
     """One SEARCH being read: the cursor, the count of keys so far, and what strings are decoded with."""
 
@@ -57,16 +63,25 @@ class _Search:
             returns = self._returns()
             lexer.space()
         if self._skip_word(b"CHARSET"):
-            charset = lexer.astring().upper()
-            codec = charsets.codec(charset)
-            if codec is None:
-                code = b"BADCHARSET (%b)" % charsets.SUPPORTED
-                raise BadCommand(lexer.tag, b"Unknown charset", status=b"NO", code=code)
-            self.codec = codec
-            lexer.space()
+            charset, key = self.criteria()
+        else:
+            key = self._keys(0)
+            lexer.end()
+        return t.Search(lexer.tag, uid, key, returns, charset, self.partial)
+
+    def criteria(self) -> tuple[bytes, t.SearchKey]:
+        """A charset and keys in it, to the end of the command."""
+        lexer = self.lexer
+        charset = lexer.astring().upper()
+        codec = charsets.codec(charset)
+        if codec is None:
+            code = b"BADCHARSET (%b)" % charsets.SUPPORTED
+            raise BadCommand(lexer.tag, b"Unknown charset", status=b"NO", code=code)
+        self.codec = codec
+        lexer.space()
         key = self._keys(0)
         lexer.end()
-        return t.Search(lexer.tag, uid, key, returns, charset, self.partial)
+        return charset, key
 
     def _skip_word(self, word: bytes) -> bool:
         """Consume `word` and the space after it, in any case, if they are next."""

@@ -1,7 +1,7 @@
 """The grammar of IMAP commands: a framed command in, a typed one out.
 
 RFC 9051 section 9, RFC 3501 section 9 and the extensions named in `types`. FETCH and STORE are in `parse_message`,
-SEARCH in `parse_search`; the table at the end joins them.
+SEARCH in `parse_search`, SORT and THREAD in `parse_sort`; the table at the end joins them.
 
 Rules: only BadCommand leaves `parse_command` and `parse_append`. Its text is public. A word that isn't in the table is
 an UnknownCommand. `utf8` is the session's: UTF8=ACCEPT or IMAP4rev2 was enabled (names are then UTF-8 instead of
@@ -31,6 +31,7 @@ from mailboat_wire.imap.parse_message import (
 from mailboat_wire.imap.parse_metadata import parse_get_metadata, parse_set_metadata
 from mailboat_wire.imap.parse_notify import parse_notify
 from mailboat_wire.imap.parse_search import parse_search, parse_uid_search
+from mailboat_wire.imap.parse_sort import parse_sort, parse_thread, parse_uid_sort, parse_uid_thread
 from mailboat_wire.imap.sequence import STAR, SequenceSet
 
 MAX_ID_PAIRS = 30  # RFC 2971 3.3
@@ -454,6 +455,8 @@ _COMMANDS: dict[bytes, _Parse] = {
     b"NOTIFY": parse_notify,
     b"COMPRESS": _parse_compress,
     b"UNAUTHENTICATE": _bare(t.Unauthenticate),
+    b"SORT": parse_sort,
+    b"THREAD": parse_thread,
 }
 
 _UID_COMMANDS: dict[bytes, _Parse] = {
@@ -463,5 +466,7 @@ _UID_COMMANDS: dict[bytes, _Parse] = {
     b"MOVE": parse_uid_move,
     b"REPLACE": _parse_append_without_message,
     b"SEARCH": parse_uid_search,
+    b"SORT": parse_uid_sort,
+    b"THREAD": parse_uid_thread,
     b"EXPUNGE": parse_uid_expunge,
 }

@@ -1,8 +1,8 @@
 """What an IMAP server says: whole lines with CRLF, or pieces to join into one.
 
 RFC 9051 sections 7 and 9, RFC 3501; codes of RFC 5530, RFC 4315 (UIDPLUS), RFC 7162 (CONDSTORE, QRESYNC), RFC 4731
-(ESEARCH), RFC 6154, RFC 5258, RFC 9208 (QUOTA), RFC 5464 (METADATA), RFC 9394 (PARTIAL), RFC 9585
-(INPROGRESS).
+(ESEARCH), RFC 6154, RFC 5258, RFC 9208 (QUOTA), RFC 5464 (METADATA), RFC 5256 (SORT, THREAD), RFC 9394 (PARTIAL),
+RFC 9585 (INPROGRESS).
 
 Rules: every function returns bytes that are legal where its name says; text from users goes through `string`,
 `astring`, `mailbox` or `public_text`, so none of it can end a line. Functions on whole mailboxes cost well under a
@@ -233,6 +233,17 @@ def search(numbers: Sequence[int], modseq: int | None = None) -> bytes:
     """The RFC 3501 answer; `modseq` (RFC 7162 3.1.5) only if the search used MODSEQ and found something."""
     found = "".join([f" {number}" for number in numbers]).encode("ascii")
     return b"* SEARCH%b%b\r\n" % (found, b"" if modseq is None else b" (MODSEQ %d)" % modseq)
+
+
+def sort(numbers: Sequence[int], modseq: int | None = None) -> bytes:
+    """SORT (RFC 5256 4); `modseq` (RFC 7162 7) as in `search`."""
+    found = "".join([f" {number}" for number in numbers]).encode("ascii")
+    return b"* SORT%b%b\r\n" % (found, b"" if modseq is None else b" (MODSEQ %d)" % modseq)
+
+
+def thread(threads: bytes) -> bytes:
+    """THREAD (RFC 5256 4); `threads` are its thread-lists, one after the other."""
+    return b"* THREAD %b\r\n" % threads if threads else b"* THREAD\r\n"
 
 
 def esearch(

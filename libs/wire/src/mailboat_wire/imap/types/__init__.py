@@ -3,8 +3,8 @@
 RFC 9051 section 9 (formal syntax) and RFC 3501 section 9, with LITERAL+ (7888), SASL-IR (4959), ENABLE (5161), ID
 (2971), NAMESPACE (2342), UNSELECT (3691), UIDPLUS (4315), MOVE (6851), CONDSTORE and QRESYNC (7162), ESEARCH (4731),
 SEARCHRES (5182), LIST-EXTENDED (5258), LIST-STATUS (5819), SPECIAL-USE (6154), WITHIN (5032), OBJECTID (8474),
-SAVEDATE (8514), BINARY (3516), QUOTA (9208), METADATA (5464), PREVIEW (8970), REPLACE (8508), PARTIAL
-(9394).
+SAVEDATE (8514), BINARY (3516), QUOTA (9208), METADATA (5464), PREVIEW (8970), REPLACE (8508), SORT and THREAD (5256,
+5957), PARTIAL (9394).
 
 Rules: a value here is syntactically right and bounded; whether it is allowed now is the session's business.
 Atoms that name something (flags, items, mechanisms, capabilities) are bytes, upper case where the protocol ignores
@@ -105,6 +105,13 @@ from mailboat_wire.imap.types.session import (
     Unauthenticate,
     UnknownCommand,
 )
+from mailboat_wire.imap.types.sort import (
+    Sort,
+    SortCriterion,
+    SortKey,
+    Thread,
+    ThreadAlgorithm,
+)
 
 __all__ = [
     "Append",
@@ -171,12 +178,17 @@ __all__ = [
     "SectionText",
     "Select",
     "SetMetadata",
+    "Sort",
+    "SortCriterion",
+    "SortKey",
     "StartTls",
     "Status",
     "Store",
     "StoreMode",
     "Subscribe",
     "TextField",
+    "Thread",
+    "ThreadAlgorithm",
     "Unauthenticate",
     "UnknownCommand",
     "Unselect",
