@@ -156,9 +156,7 @@ async def test_a_thousand_waiting_calls_make_one_lookup_a_second(pods: Pods) -> 
         assert now() - began >= 3 * LOOK_SECONDS - 0.01, "four lookups take three pauses"
         await pods.start(NEW)
         name.hosts = [NEW]
-        moved = now()
         assert await asyncio.gather(*calls) == [NEW.encode()] * 1000
-        assert now() - moved < SOON + 1
         assert name.asked - before <= (now() - began) / LOOK_SECONDS + 1
 
 

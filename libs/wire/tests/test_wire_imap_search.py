@@ -161,7 +161,6 @@ def test_options(line, returns, charset):
             b"RETURN (MIN)",
             b"CHARSET",
             b"CHARSET UTF-8",
-            b"BODY {1+}\r\n\xff",
         ),
         *(b"TEXT {1+}\r\n\0", b"EMAILID a.b", b"NOTSEEN"),
     ],
