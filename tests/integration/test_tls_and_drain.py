@@ -33,7 +33,8 @@ def serial(writer: asyncio.StreamWriter) -> int:
 def renew(layout: Layout) -> int:
     """Puts a new pair of the stack's own authority in place of the served one; its serial number."""
     authority = trustme.CA.from_pem(layout.ca.read_bytes(), (layout.tls / "ca.key").read_bytes())
-    leaf = authority.issue_cert("mail.example.test", "localhost", "127.0.0.1", "::1")
+    # Like the pair it replaces: some clients (fetchmail, offlineimap) want a common name in it.
+    leaf = authority.issue_cert("mail.example.test", "localhost", "127.0.0.1", "::1", common_name="localhost")
     for name, content in (
         ("tls.key", leaf.private_key_pem.bytes()),
         ("tls.crt", b"".join(blob.bytes() for blob in leaf.cert_chain_pems)),
