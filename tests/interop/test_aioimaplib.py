@@ -48,12 +48,13 @@ async def test_aioimaplib_idles_and_hears_of_the_other_pod(
     waiting = await client.idle_start(timeout=30)
     far.append("INBOX", "news")
     far.change("INBOX", "before", r"(\Flagged)")
-    far.expunge("INBOX", "before")
     heard: list[bytes] = []
-    while b"1 EXPUNGE" not in heard:
+    while not any(line.startswith(b"1 FETCH") and rb"\Flagged" in line for line in heard):
         heard += await client.wait_server_push(timeout=30)
     assert b"2 EXISTS" in heard
-    assert any(line.startswith(b"1 FETCH") and rb"\Flagged" in line for line in heard)
+    far.expunge("INBOX", "before")
+    while b"1 EXPUNGE" not in heard:
+        heard += await client.wait_server_push(timeout=30)
     client.idle_done()
     assert (await waiting).result == "OK"
     assert (await client.uid_search("ALL")).lines[0] == b"2"

@@ -476,10 +476,11 @@ def test_what_can_not_be_is_refused_with_no(line, response):
     assert caught.value.response() == response
 
 
-def test_a_search_for_what_is_no_utf_8_is_refused_with_no():
+@pytest.mark.parametrize("text", [b'"gr\xfc\xdfe"', b"{1+}\r\n\xff"])
+def test_a_search_for_what_is_no_utf_8_is_refused_with_no(text):
     """As JavaMail 1.6 sends it once UTF8=ACCEPT is enabled."""
     with pytest.raises(BadCommand) as caught:
-        parse(b'SEARCH SUBJECT "gr\xfc\xdfe"', utf8=True)
+        parse(b"SEARCH SUBJECT " + text, utf8=True)
     assert caught.value.response() == b"a NO String is not in the charset\r\n"
 
 
