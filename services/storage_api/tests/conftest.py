@@ -11,8 +11,9 @@ from storage_api.db.migrations import migrate
 from storage_api.store.mongo import MongoStore
 
 from tests.support.mongod import Mongod, mongod
+from tests.support.rest import world
 
-__all__ = ["mongod"]
+__all__ = ["mongod", "world"]
 
 
 @pytest.fixture(scope="session")

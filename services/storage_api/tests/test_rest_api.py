@@ -8,84 +8,14 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-import bcrypt
-import httpx
 import pytest
 from mailboat_common.ids import decode_id, encode_id, trace_id, uuid7
 from mailboat_store_client.types import AppendMessage
-from storage_api.assembly import Api, Core, now_ms
-from storage_api.db.driver import Database
-from storage_api.db.migrations import migrate
-from storage_api.directory.schema import STEPS
-from storage_api.rest import app as rest_app
-from storage_api.rest import problems
-from storage_api.settings import Settings
+from storage_api.assembly import Api, now_ms
+from storage_api.rest import gate, problems
 from storage_api.store.hooks import TraceEvent
 
-from tests.support.mongod import Mongod
-
-PASSWORD = "correct horse"
-BCRYPT = "{BCRYPT}" + bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
-BOOTSTRAP = "the-first-token-0123456789"
-_numbers = itertools.count(1)
-
-
-class World:
-    """The REST application with a platform token, and a domain of its own."""
-
-    def __init__(self, core: Core, api: Api) -> None:
-        self.core, self.api = core, api
-        self.domain = f"r{next(_numbers)}.{uuid7().hex()}.test"
-        transport = httpx.ASGITransport(api.rest, raise_app_exceptions=False)
-        self.http = httpx.AsyncClient(transport=transport, base_url="http://api")
-        self.token = BOOTSTRAP
-
-    def at(self, local: str) -> str:
-        return f"{local}@{self.domain}"
-
-    async def call(
-        self, method: str, path: str, body: Any = None, *, token: str | None = None, **query: Any
-    ) -> tuple[int, Any]:
-        headers = {"authorization": f"Bearer {self.token if token is None else token}"}
-        answer = await self.http.request(method, "/v1" + path, json=body, headers=headers, params=query)
-        if answer.status_code >= 400:
-            assert answer.headers["content-type"] == problems.MEDIA_TYPE
-            problem = answer.json()
-            assert problem["status"] == answer.status_code
-            assert {"type", "title"} <= problem.keys()
-        return answer.status_code, answer.json() if answer.content else None
-
-    async def scoped(self, *scopes: str) -> str:
-        status, made = await self.call("POST", "/tokens", {"name": "t", "scopes": list(scopes)})
-        assert status == 201
-        return made["token"]
-
-    async def audited(self, action: str) -> list[dict[str, Any]]:
-        return await self.core.db["audit_log"].find({"action": action}, sort=[("_id", 1)])
-
-
-@pytest.fixture
-async def world(mongod: Mongod, db: Database, tmp_path) -> AsyncIterator[World]:
-    await migrate(db, STEPS)
-    tokens = tmp_path / "tokens.json"
-    tokens.write_text('{"imap_gateway": ["0123456789abcdef"]}')
-    uri = mongod.uri.replace("/?", f"/{db.name}?")
-    core = Core(Settings(mongodb_uri=uri, internal_token_file=tokens))
-    api = Api(core)
-    await api.tokens.bootstrap(BOOTSTRAP)
-    made = World(core, api)
-    assert (await made.call("POST", "/domains", {"name": made.domain}))[0] == 201
-    yield made
-    await made.http.aclose()
-    await api.close()
-    await core.mongo.close()
-
-
-async def add(world: World, local: str, **more: Any) -> dict[str, Any]:
-    body = {"address": world.at(local), "password_hash": BCRYPT, **more}
-    status, account = await world.call("POST", "/accounts", body)
-    assert status == 201
-    return account
+from tests.support.rest import BCRYPT, BOOTSTRAP, PASSWORD, World, add
 
 
 async def test_domains(world: World) -> None:
@@ -381,7 +311,7 @@ async def test_every_error_is_a_problem(world: World, monkeypatch: pytest.Monkey
 
 
 async def test_a_request_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rest_app, "MAX_REQUEST", 1000)
+    monkeypatch.setattr(gate, "MAX_REQUEST", 1000)
     status, _ = await world.call("POST", "/domains", {"name": "x" * 1000})
     assert status == 413
     headers = {"authorization": f"Bearer {BOOTSTRAP}", "content-type": "application/json"}
@@ -392,6 +322,18 @@ async def test_a_request_is_bounded(world: World, monkeypatch: pytest.MonkeyPatc
 
     answer = await world.http.post("/v1/domains", content=endless(), headers=headers)
     assert answer.status_code >= 400
+
+
+MAIL_PATHS = {
+    root + path
+    for root in ("/v1/accounts/{address}", "/v1/me")
+    for path in (
+        "/mailboxes",
+        "/mailboxes/{name}",
+        "/mailboxes/{name}/messages",
+        "/messages/{message}/raw",
+    )
+}
 
 
 async def test_the_description_is_served(world: World) -> None:
@@ -405,6 +347,7 @@ async def test_the_description_is_served(world: World) -> None:
         "/v1/accounts/{address}",
         "/v1/tokens",
         "/v1/tokens/{token_id}",
+        *MAIL_PATHS,
         "/v1/messages/{message}/raw",
         "/v1/trace/{trace_id}",
         "/v1/audit",

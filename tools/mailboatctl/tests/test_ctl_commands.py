@@ -277,7 +277,11 @@ def test_tokens(api: Api, run: Run) -> None:
     assert (status, text) == (0, "shown-once\n")
     assert "t1" in error
     assert api.tokens["t1"]["scopes"] == ["submit", "domain:x.test"]
+    assert "account" not in api.tokens["t1"]
     assert "crm" in run("token", "list")[1]
+    assert run("token", "create", "own", "--scope", "self", "--account", "alice@x.test")[0] == 0
+    assert api.tokens["t1"]["account"] == "alice@x.test"
+    assert "alice@x.test" in run("token", "list")[1]
     assert json.loads(run("token", "revoke", "t1", "--json")[1]) == {"id": "t1", "revoked": True}
 
 

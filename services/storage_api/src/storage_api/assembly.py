@@ -172,8 +172,13 @@ class Api:
                 trace=core.trace,
                 audit_log=AuditLog(db, now_ms),
                 mailboxes=core.mongo.read,
+                write=core.mongo.write,
+                delivery=core.mongo.delivery,
+                directory=directory,
+                full=lambda: core.space.full,
                 audit=self._audit,
-            )
+            ),
+            bytes_in_flight=settings.bytes_in_flight // 2,
         )
 
     async def start(self, life: Lifecycle) -> None:

@@ -2,7 +2,9 @@
 
 A token is 256 random bits shown once; at rest there is its SHA-256 (a guess at 256 bits needs no slow hash). Scopes:
 `platform` (everything about domains, accounts, tokens, traces), `domain:<name>` (the accounts of one domain),
-`queue`, `submit`, `self`, and `read-mail`, which must come on top of one of the first two to read a message.
+`queue`, and on top of one of the first two `read-mail` (to read messages) and `submit` (to send as any account).
+`self` is all of one account's own; a token with it, or one whose `submit` is to be good for one account only, belongs
+to that account and ends with it.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 
 from mailboat_common.errors import Refused, RefusedCode
 from mailboat_common.ids import trace_id
+from mailboat_store_client.types import AccountId
 
 from .db.driver import Database, Document
 from .directory.addresses import normalise_domain
@@ -23,8 +26,13 @@ from .outage import database_errors
 
 PREFIX = "mbt_"
 PLATFORM = "platform"
+DOMAIN = "domain:"
+QUEUE = "queue"
 READ_MAIL = "read-mail"
-SCOPES = frozenset({PLATFORM, READ_MAIL, "queue", "submit", "self"})
+SELF = "self"
+SUBMIT = "submit"
+SCOPES = frozenset({PLATFORM, READ_MAIL, QUEUE, SUBMIT, SELF})
+OF_AN_ACCOUNT = frozenset({SELF, SUBMIT})
 BOOTSTRAP_ID = "bootstrap"
 MIN_BOOTSTRAP = 16
 FRESH_MS = 5000
@@ -34,12 +42,14 @@ _DOMAIN_SCOPE = re.compile(r"domain:(.+)")
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """Who calls. `created_at` in ms."""
+    """Who calls. `created_at` in ms; `account_id` and `account` (its address then) of a token of an account."""
 
     token_id: str
     name: str
     scopes: frozenset[str]
     created_at: int
+    account_id: AccountId | None = None
+    account: str = ""
 
     @property
     def platform(self) -> bool:
@@ -59,10 +69,21 @@ class Tokens:
         self._clock = clock
         self._known: dict[bytes, tuple[int, Token]] = {}
 
-    async def create(self, name: str, scopes: Sequence[str]) -> tuple[Token, str]:
-        """A new token and its text, which is never seen again. Refused INVALID for an unknown scope."""
+    async def create(
+        self, name: str, scopes: Sequence[str], account: tuple[AccountId, str] | None = None
+    ) -> tuple[Token, str]:
+        """A new token (of an account: id and address) and its text, which is never seen again.
+
+        Refused INVALID for an unknown scope, for `self` without an account, and for an account with other scopes than
+        `self` and `submit`.
+        """
         text = PREFIX + secrets.token_urlsafe(32)
-        token = Token(trace_id(), name, frozenset(map(_scope, scopes)), self._clock())
+        known = frozenset(map(_scope, scopes))
+        if account is None and SELF in known:
+            raise Refused(RefusedCode.INVALID, "A token with the scope self belongs to an account")
+        if account is not None and not known <= OF_AN_ACCOUNT:
+            raise Refused(RefusedCode.INVALID, "A token of an account has the scopes self and submit only")
+        token = Token(trace_id(), name, known, self._clock(), *(account or ()))
         async with database_errors():
             await self._tokens.insert_one(_document(token, text))
         return token, text
@@ -124,14 +145,25 @@ def _scope(text: str) -> str:
 
 
 def _document(token: Token, text: str) -> Document:
-    return {
+    document: Document = {
         "_id": token.token_id,
         "name": token.name,
         "scopes": sorted(token.scopes),
         "hash": hashlib.sha256(text.encode()).digest(),
         "created_at": token.created_at,
     }
+    if token.account_id is not None:
+        document |= {"a": token.account_id, "account": token.account}
+    return document
 
 
 def _token(document: Document) -> Token:
-    return Token(document["_id"], document["name"], frozenset(document["scopes"]), document["created_at"])
+    account_id = AccountId(bytes(document["a"])) if "a" in document else None
+    return Token(
+        document["_id"],
+        document["name"],
+        frozenset(document["scopes"]),
+        document["created_at"],
+        account_id,
+        document.get("account", ""),
+    )

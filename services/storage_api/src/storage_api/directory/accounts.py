@@ -25,7 +25,7 @@ from ..store.accounts import default_mailboxes, new_account_document
 from . import addresses
 from .authenticate import VerifiedCache
 from .passwords import PasswordPool, check_imported, check_policy
-from .schema import ADDRESSES, CREDENTIALS, DOMAINS
+from .schema import ADDRESSES, CREDENTIALS, DOMAINS, TOKENS
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +130,14 @@ class Accounts:
         """One account. Refused NOT_FOUND."""
         return _account(await self._find(address))
 
+    async def by_id(self, account_id: AccountId) -> Account:
+        """The account whose token calls. Refused NOT_FOUND if it is gone."""
+        async with database_errors():
+            document = await self._accounts.find_one({"_id": account_id})
+        if document is None or document.get("deleted_at") is not None:
+            raise Refused(RefusedCode.NOT_FOUND, "No such account")
+        return _account(document)
+
     async def page(self, domain: str | None, after: str, limit: int) -> list[Account]:
         """Up to `limit` accounts (of one domain) behind the cursor `after`, which is `cursor(account)`."""
         after_domain, _, after_local = after.partition("@")
@@ -215,6 +223,7 @@ class Accounts:
         async def work(session: Session) -> list[MailboxChanged]:
             await self._addresses.delete_many({"a": account_id}, session=session)
             await self._credentials.delete_one({"_id": account_id}, session=session)
+            await self._db[TOKENS].delete_many({"a": account_id}, session=session)
             changes = {"$set": {"deleted_at": now, "removals_at": now}, "$inc": {"tree_version": 1}}
             await self._accounts.update_one({"_id": account_id}, changes, session=session)
             mailboxes = self._db["mailboxes"]

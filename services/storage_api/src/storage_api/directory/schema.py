@@ -7,7 +7,7 @@ credentials  _id account id, a, hash, source (SHA-256 of the hash it was importe
 accounts     the store's document (`db/schema.py`) with address, domain, created_at (ms), imap_masked_capabilities [str]
              (absent: none)
 throttle     _id "c:…" (client address) or "l:…" (login), n failures, at (ms), until (ms), expires (date)
-tokens       _id, name, hash (SHA-256), scopes [str], created_at (ms)
+tokens       _id, name, hash (SHA-256), scopes [str], created_at (ms); of an account: a, account (its address then)
 audit_log    _id uuid7, at (ms), actor, action, target, details
 trace        _id uuid7, t trace id, at (ms), kind, a, m, uid, details, expires (date)
 outbox       events for other systems (later); counted for `outbox_pending`

@@ -1,53 +1,45 @@
-"""The REST application: routes under `/v1`, problems for errors, and a bound on what a request may hold."""
+"""The REST application: routes under `/v1`, problems for errors, its description, and the gate before all of it."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, FastAPI
-from mailboat_common.asgi import AsgiApp, Receive, Scope, Send
+from fastapi import APIRouter, Depends, FastAPI
+from mailboat_common.asgi import AsgiApp
+from starlette.routing import Route
 
-from . import accounts, domains, messages, problems, tokens
-from .context import Context
+from . import accounts, domains, mail, mailboxes, messages, problems, tokens
+from .access import TABLE
+from .context import OWN, Context, authorize
+from .gate import Gate
 
-MAX_REQUEST = 4 << 20
-ROUTERS: tuple[APIRouter, ...] = (domains.router, accounts.router, tokens.router, messages.router)
+ACCOUNT = "/v1/accounts/{address:encoded}"
+MOUNTS: tuple[tuple[str, APIRouter], ...] = (
+    ("/v1", domains.router),
+    ("/v1", accounts.router),
+    (ACCOUNT, mailboxes.router),
+    (OWN, mailboxes.router),
+    (ACCOUNT, mail.router),
+    (OWN, mail.router),
+    ("/v1", tokens.router),
+    ("/v1", messages.router),
+)
+"""Where each router's paths begin. What is under `/v1/accounts/{address}` and under `/v1/me` is one router."""
 
 
-def create_app(context: Context) -> AsgiApp:
-    """The ASGI application."""
+def create_app(context: Context, *, bytes_in_flight: int) -> AsgiApp:
+    """The ASGI application. `bytes_in_flight`: large bodies of running requests, all together."""
     app = FastAPI(
         title="Mailboat",
         version="1",
-        description="Domains, accounts, tokens, messages and traces of a Mailboat platform.",
+        description="Domains, accounts, tokens, mailboxes, messages and traces of a Mailboat platform.",
         openapi_url="/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
+        dependencies=[Depends(authorize)],
     )
     app.state.context = context
-    for router in ROUTERS:
-        app.include_router(router, prefix="/v1")
+    for prefix, router in MOUNTS:
+        missing = {route.name for route in router.routes if isinstance(route, Route)} - TABLE.keys()
+        assert not missing, f"rest/access.py says nobody may call {missing}"
+        app.include_router(router, prefix=prefix)
     problems.install(app)
-    return _Bounded(app)
-
-
-class _Bounded:
-    """Refuses a request whose body is over the bound, announced or not."""
-
-    def __init__(self, app: FastAPI) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-        if not length.isdigit() or int(length) > MAX_REQUEST:
-            await problems.problem(413, "The request is too large")(scope, receive, send)
-            return
-        received = 0
-
-        async def bounded() -> Scope:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > MAX_REQUEST:  # chunked and endless: nobody listens to an answer
-                return {"type": "http.disconnect"}
-            return message
-
-        await self.app(scope, bounded, send)
+    return Gate(app, context.tokens, bytes_in_flight)

@@ -1,15 +1,19 @@
-"""What the routes work with, and who calls: bearer tokens and their scopes."""
+"""What the routes work with, who calls (bearer tokens and their scopes), and whose account a request is about."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
+from urllib.parse import unquote
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from mailboat_common.errors import Refused, RefusedCode
-from mailboat_store_client.ports import MailboxRead
+from mailboat_common.ids import uuid7
+from mailboat_store_client.ports import Delivery, Directory, MailboxRead, MailboxWrite
+from mailboat_store_client.types import AccountId
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 
 from ..audit_log import AuditLog
@@ -17,13 +21,33 @@ from ..directory.accounts import Accounts
 from ..directory.domains import Domains
 from ..tokens import Token, Tokens
 from ..trace import TraceLog
+from .access import TABLE, domain_of, lacking, permits
 
+OWN = "/v1/me"
+MUTATION_KEY = "mailboat.mutation_key"
 _bearer = HTTPBearer(auto_error=False, description="A token made with POST /v1/tokens")
+
+
+class _Encoded(Convertor[str]):
+    """A segment of a path in which "/" and "%" were left encoded (see `gate`)."""
+
+    regex = "[^/]+"
+
+    def convert(self, value: str) -> str:
+        return unquote(value)
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("encoded", _Encoded())
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The services behind the routes. `audit(deep)` yields findings as JSON objects, the summary last."""
+    """The services behind the routes. `audit(deep)` yields findings as JSON objects, the summary last; `full`: is what
+    grows to be refused.
+    """
 
     domains: Domains
     accounts: Accounts
@@ -31,6 +55,10 @@ class Context:
     trace: TraceLog
     audit_log: AuditLog
     mailboxes: MailboxRead
+    write: MailboxWrite
+    delivery: Delivery
+    directory: Directory
+    full: Callable[[], bool]
     audit: Callable[[bool], AsyncIterator[dict[str, Any]]]
 
 
@@ -48,10 +76,59 @@ async def _caller(
     return token
 
 
-async def _platform(token: Annotated[Token, Depends(_caller)]) -> Token:
-    if not token.platform:
-        raise not_permitted("platform")
+async def authorize(request: Request, token: Annotated[Token, Depends(_caller)]) -> Token:
+    """The caller, who may call this operation by the table in `access`. Refused NOT_PERMITTED."""
+    access = TABLE[request.scope["endpoint"].__name__]
+    ways = access.own if is_own(request) else access.ways
+    domain = domain_of(request.scope["route"].path, request.path_params)
+    if not permits(ways, token, domain):
+        raise not_permitted(lacking(ways, token, domain))
     return token
+
+
+Caller = Annotated[Token, Depends(authorize)]
+
+
+def is_own(request: Request) -> bool:
+    """Whether the request is under `/v1/me`."""
+    path = request.url.path
+    return path == OWN or path.startswith(OWN + "/")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The account that a request is about. `own`: it is the caller's own, and nothing of it is audited."""
+
+    account_id: AccountId
+    address: str
+    own: bool
+
+
+async def _target(request: Request, ctx: Annotated[Context, Depends(_context)], caller: Caller) -> Target:
+    if not is_own(request):
+        account = await ctx.accounts.get(request.path_params["address"])
+        return Target(account.account_id, account.address, False)
+    if caller.account_id is None:
+        raise not_permitted("self, of an account")
+    try:
+        account = await ctx.accounts.by_id(caller.account_id)
+    except Refused:
+        raise HTTPException(401, "The token's account is gone", {"www-authenticate": "Bearer"}) from None
+    if account.disabled:
+        raise Refused(RefusedCode.NOT_PERMITTED, "The account is disabled")
+    return Target(account.account_id, account.address, True)
+
+
+def _mutation_key(request: Request) -> bytes:
+    """The store's key for what this request changes: the same for a repeat with the same Idempotency-Key."""
+    key: bytes = request.scope.get(MUTATION_KEY) or uuid7()
+    return key
+
+
+def _growing(ctx: Annotated[Context, Depends(_context)]) -> None:
+    """Refused STORAGE_FULL while the database is short of disk."""
+    if ctx.full():
+        raise Refused(RefusedCode.STORAGE_FULL, "The mail system is short of disk space")
 
 
 def not_permitted(scope: str) -> Refused:
@@ -60,5 +137,6 @@ def not_permitted(scope: str) -> Refused:
 
 
 Ctx = Annotated[Context, Depends(_context)]
-Caller = Annotated[Token, Depends(_caller)]
-Platform = Annotated[Token, Depends(_platform)]
+Account = Annotated[Target, Depends(_target)]
+MutationKey = Annotated[bytes, Depends(_mutation_key)]
+Growing = Depends(_growing)

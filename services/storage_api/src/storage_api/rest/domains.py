@@ -5,14 +5,14 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from . import paging
-from .context import Ctx, Platform
+from .context import Caller, Ctx
 from .models import DomainChange, DomainOut, NewDomain, Page
 
 router = APIRouter(tags=["domains"])
 
 
 @router.post("/domains", status_code=201)
-async def add_domain(body: NewDomain, ctx: Ctx, caller: Platform) -> DomainOut:
+async def add_domain(body: NewDomain, ctx: Ctx, caller: Caller) -> DomainOut:
     """Adds a domain."""
     domain = await ctx.domains.add(body.name)
     await ctx.audit_log.record(caller, "domain.add", domain.name)
@@ -21,7 +21,7 @@ async def add_domain(body: NewDomain, ctx: Ctx, caller: Platform) -> DomainOut:
 
 @router.get("/domains")
 async def list_domains(
-    ctx: Ctx, _caller: Platform, cursor: paging.Cursor = "", limit: paging.Limit = 100
+    ctx: Ctx, _caller: Caller, cursor: paging.Cursor = "", limit: paging.Limit = 100
 ) -> Page[DomainOut]:
     """Domains by name."""
     domains = await ctx.domains.page(paging.decode(cursor), limit + 1)
@@ -30,13 +30,13 @@ async def list_domains(
 
 
 @router.get("/domains/{name}")
-async def show_domain(name: str, ctx: Ctx, _caller: Platform) -> DomainOut:
+async def show_domain(name: str, ctx: Ctx, _caller: Caller) -> DomainOut:
     """One domain."""
     return DomainOut.of(await ctx.domains.get(name))
 
 
 @router.patch("/domains/{name}")
-async def change_domain(name: str, body: DomainChange, ctx: Ctx, caller: Platform) -> DomainOut:
+async def change_domain(name: str, body: DomainChange, ctx: Ctx, caller: Caller) -> DomainOut:
     """Names the domain's administrator; says how long what POP3 retrieved stays."""
     details: dict[str, object] = {}
     if body.admin is not None:
@@ -50,7 +50,7 @@ async def change_domain(name: str, body: DomainChange, ctx: Ctx, caller: Platfor
 
 
 @router.delete("/domains/{name}", status_code=204)
-async def remove_domain(name: str, ctx: Ctx, caller: Platform) -> Response:
+async def remove_domain(name: str, ctx: Ctx, caller: Caller) -> Response:
     """Removes a domain without accounts."""
     await ctx.domains.remove(name)
     await ctx.audit_log.record(caller, "domain.remove", name)

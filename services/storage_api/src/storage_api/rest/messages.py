@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-from bisect import bisect_left
 from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
-from fastapi.responses import StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from mailboat_common.errors import MailboatError, Refused, RefusedCode
-from mailboat_common.ids import decode_id
 from mailboat_common.log import get_logger
-from mailboat_store_client.types import AccountId, BodyId, MailboxId
 
-from ..tokens import READ_MAIL
 from .accounts import require_management
-from .context import Caller, Context, Ctx, Platform, not_permitted
+from .context import Caller, Context, Ctx, Target
+from .mail import audit_reading, find, raw_answer
 from .models import StepOut, TraceOut
 
 router = APIRouter(tags=["messages"])
@@ -29,41 +26,18 @@ async def raw_message(
     caller: Caller,
     message: Annotated[str, Path(max_length=64, description="mailbox.uid, as the trace shows it")],
     account: Annotated[str, Query(max_length=320, description="The account's address")],
-) -> StreamingResponse:
+) -> Response:
     """The message's bytes. Needs `read-mail` and the account's domain; each use is in the audit log."""
     require_management(caller, account)
-    if READ_MAIL not in caller.scopes:
-        raise not_permitted(READ_MAIL)
-    account_id = (await ctx.accounts.get(account)).account_id
-    body_id, size = await _find(ctx, account_id, message)
-    await ctx.audit_log.record(caller, "message.read", account, {"message": message})
-    chunks = ctx.mailboxes.read(account_id, body_id)
-    first = await anext(chunks, b"")
-    headers = {"content-length": str(size), "x-content-type-options": "nosniff"}
-    return StreamingResponse(_rest(first, chunks), media_type="message/rfc822", headers=headers)
-
-
-async def _find(ctx: Context, account_id: AccountId, message: str) -> tuple[BodyId, int]:
-    mailbox_text, _, uid_text = message.partition(".")
-    try:
-        mailbox_id, uid = MailboxId(decode_id(mailbox_text)), int(uid_text)
-    except ValueError:
-        raise Refused(RefusedCode.NO_MESSAGE, "No such message") from None
-    rows = (await ctx.mailboxes.changes(account_id, mailbox_id, 0)).changed
-    row = bisect_left(rows.uids, uid)
-    if row == len(rows) or rows.uids[row] != uid:
-        raise Refused(RefusedCode.NO_MESSAGE, "No such message")
-    return rows.body_id(row), rows.sizes[row]
-
-
-async def _rest(first: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for chunk in chunks:
-        yield chunk
+    found = await ctx.accounts.get(account)
+    target = Target(found.account_id, found.address, own=False)
+    _, columns, row = await find(ctx, target, message)
+    await audit_reading(ctx, caller, target, "message.read", {"message": message})
+    return await raw_answer(ctx, target, columns.body_id(row), columns.sizes[row], None)
 
 
 @router.get("/trace/{trace_id}")
-async def show_trace(trace_id: Annotated[str, Path(max_length=64)], ctx: Ctx, _caller: Platform) -> TraceOut:
+async def show_trace(trace_id: Annotated[str, Path(max_length=64)], ctx: Ctx, _caller: Caller) -> TraceOut:
     """A message's journey, oldest step first. Kept for 30 days."""
     steps = await ctx.trace.timeline(trace_id.lower())
     if not steps:
@@ -72,7 +46,7 @@ async def show_trace(trace_id: Annotated[str, Path(max_length=64)], ctx: Ctx, _c
 
 
 @router.post("/audit", response_class=StreamingResponse)
-async def audit(ctx: Ctx, caller: Platform, deep: bool = False) -> StreamingResponse:
+async def audit(ctx: Ctx, caller: Caller, deep: bool = False) -> StreamingResponse:
     """Checks every account; one JSON object a line: findings, at the end `{"summary": …}`, else it broke off.
 
     `deep` reads every body as well.

@@ -34,11 +34,18 @@ _DAYS = (
 Item = TypeVar("Item")
 
 
-class _Strict(BaseModel):
+def example(**values: Any) -> ConfigDict:
+    """A model's settings with an example of it, which the API's description shows (a test holds it to the model)."""
+    return ConfigDict(json_schema_extra={"examples": [values]})
+
+
+class Strict(BaseModel):
+    """What clients send: strict types, unknown members refused."""
+
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
 
-class _Secret(_Strict):
+class _Secret(Strict):
     password: Password | None = None
     password_hash: PasswordHash | None = None
 
@@ -55,13 +62,13 @@ class _Secret(_Strict):
         return Secret(self.password, self.password_hash)
 
 
-class NewDomain(_Strict):
+class NewDomain(Strict):
     """A domain to take mail for."""
 
     name: DomainText
 
 
-class DomainChange(_Strict):
+class DomainChange(Strict):
     """What isn't given stays. `admin`: the account that gets the mail of postmaster@ and abuse@."""
 
     admin: AddressText | None = None
@@ -92,7 +99,7 @@ class AccountChange(_Secret):
     pop3_retention_days: Days | Literal["never"] | None = Field(None, description=_DAYS + " null: as the domain says")
 
 
-class BatchRow(_Strict):
+class BatchRow(Strict):
     """One row of an import. A row may be wrong without spoiling the others, so it is judged later."""
 
     address: Annotated[str, Field(max_length=1024)]
@@ -102,17 +109,18 @@ class BatchRow(_Strict):
     quota_messages: MessageQuota | None = None
 
 
-class Batch(_Strict):
+class Batch(Strict):
     """Accounts to make so."""
 
     accounts: Annotated[list[BatchRow], Field(max_length=MAX_BATCH)]
 
 
-class NewToken(_Strict):
+class NewToken(Strict):
     """A token to make."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
     scopes: Annotated[list[Annotated[str, Field(max_length=300)]], Field(min_length=1, max_length=50)]
+    account: AddressText | None = Field(None, description="Whose token it is; needed for the scope self")
 
 
 class DomainOut(BaseModel):
@@ -185,12 +193,19 @@ class TokenOut(BaseModel):
     id: str
     name: str
     scopes: list[str]
+    account: str | None = Field(description="Whose token it is, by the address it had then; null: nobody's")
     created_at: int = Field(description="Milliseconds since the epoch")
 
     @classmethod
     def of(cls, token: Token) -> TokenOut:
         """From the stored value."""
-        return cls(id=token.token_id, name=token.name, scopes=sorted(token.scopes), created_at=token.created_at)
+        return cls(
+            id=token.token_id,
+            name=token.name,
+            scopes=sorted(token.scopes),
+            account=token.account or None,
+            created_at=token.created_at,
+        )
 
 
 class NewTokenOut(TokenOut):

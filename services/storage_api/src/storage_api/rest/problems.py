@@ -44,6 +44,12 @@ def problem(status: int, detail: str = "", *, headers: dict[str, str] | None = N
     return JSONResponse(body | more, status, headers, media_type=MEDIA_TYPE)
 
 
+def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Errors of an operation, for the API's description; what every operation may answer is added there."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+
+
 def install(app: FastAPI) -> None:
     """Makes every error of `app` a problem."""
     app.add_exception_handler(Refused, _refused)
@@ -60,7 +66,12 @@ async def _refused(_request: Request, error: Exception) -> Response:
 
 async def _failure(request: Request, error: Exception) -> Response:
     assert isinstance(error, Failure)
-    log.error("request failed", path=request.url.path, cause=error.private)
+    return failed(request.url.path, error)
+
+
+def failed(path: str, error: Failure) -> Response:
+    """The answer to what we could not do; the cause goes to the log."""
+    log.error("request failed", path=path, cause=error.private)
     if isinstance(error, Unavailable):
         retry = str(max(1, round(error.retry_after or 1)))
         return problem(503, "Temporarily unavailable, try again later", headers={"retry-after": retry})

@@ -5,23 +5,28 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from . import paging
-from .context import Ctx, Platform
+from .context import Caller, Ctx
 from .models import NewToken, NewTokenOut, Page, TokenOut
 
 router = APIRouter(tags=["tokens"])
 
 
 @router.post("/tokens", status_code=201)
-async def create_token(body: NewToken, ctx: Ctx, caller: Platform) -> NewTokenOut:
+async def create_token(body: NewToken, ctx: Ctx, caller: Caller) -> NewTokenOut:
     """Makes a token; its text is in this answer and nowhere else."""
-    token, text = await ctx.tokens.create(body.name, body.scopes)
-    await ctx.audit_log.record(caller, "token.create", token.token_id, {"scopes": sorted(token.scopes)})
+    account = None if body.account is None else await ctx.accounts.get(body.account)
+    owner = None if account is None else (account.account_id, account.address)
+    token, text = await ctx.tokens.create(body.name, body.scopes, owner)
+    details: dict[str, object] = {"scopes": sorted(token.scopes)}
+    if token.account:
+        details["account"] = token.account
+    await ctx.audit_log.record(caller, "token.create", token.token_id, details)
     return NewTokenOut(**TokenOut.of(token).model_dump(), token=text)
 
 
 @router.get("/tokens")
 async def list_tokens(
-    ctx: Ctx, _caller: Platform, cursor: paging.Cursor = "", limit: paging.Limit = 100
+    ctx: Ctx, _caller: Caller, cursor: paging.Cursor = "", limit: paging.Limit = 100
 ) -> Page[TokenOut]:
     """Tokens by id."""
     tokens = await ctx.tokens.page(paging.decode(cursor), limit + 1)
@@ -30,7 +35,7 @@ async def list_tokens(
 
 
 @router.delete("/tokens/{token_id}", status_code=204)
-async def revoke_token(token_id: str, ctx: Ctx, caller: Platform) -> Response:
+async def revoke_token(token_id: str, ctx: Ctx, caller: Caller) -> Response:
     """Ends a token."""
     token = await ctx.tokens.revoke(token_id)
     await ctx.audit_log.record(caller, "token.revoke", token.token_id)

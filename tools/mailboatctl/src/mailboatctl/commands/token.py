@@ -19,11 +19,17 @@ def create(
     scope: Annotated[
         list[str], typer.Option(help="platform, domain:NAME, self, submit, queue or read-mail; may be repeated.")
     ],
+    account: Annotated[
+        str | None, typer.Option(help="Whose token it is: for self, or to submit as this account only.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a token; it is shown this once."""
+    request: dict[str, object] = {"name": name, "scopes": scope}
+    if account is not None:
+        request["account"] = account
     with connect() as api:
-        token = api.call("POST", "/v1/tokens", {"name": name, "scopes": scope})
+        token = api.call("POST", "/v1/tokens", request)
     if as_json:
         print_json(token)
     else:
@@ -44,6 +50,7 @@ def show(as_json: AsJson = False) -> None:
                 ("id", lambda item: item["id"]),
                 ("name", lambda item: item["name"]),
                 ("scopes", lambda item: item["scopes"]),
+                ("account", lambda item: item.get("account") or ""),
                 ("created", lambda item: show_time(item["created_at"])),
             ],
             tokens,

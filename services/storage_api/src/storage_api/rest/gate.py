@@ -1,0 +1,96 @@
+"""What happens to a request before the routes see it: who calls, how much may come, and which path it is.
+
+Rules: a stranger is sent away before the body is read; a body is bounded, and large ones have a budget for all
+requests together; a path is decoded but for %2F and %25, so that a mailbox's name can hold "/" and stay one segment
+(the convertor `encoded` decodes the rest).
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote_to_bytes
+
+from mailboat_common.asgi import AsgiApp, Receive, Scope, Send
+from mailboat_common.errors import Failure
+from mailboat_common.limits import ByteBudget
+
+from ..tokens import Token, Tokens
+from .problems import failed, problem
+
+MAX_REQUEST = 4 << 20
+MAX_MESSAGE = 50 << 20
+LARGE = 256 << 10
+BUDGET_SECONDS = 10.0
+OPEN = "/v1/openapi.json"
+
+_KEPT = re.compile(rb"(%2[Ff]|%25)")
+_WITH_MESSAGE = re.compile(r"/v1/(?:me|accounts/[^/]+)/mailboxes/[^/]+/messages")
+
+
+class Gate:
+    """The ASGI application around `app`."""
+
+    def __init__(self, app: AsgiApp, tokens: Tokens, bytes_in_flight: int) -> None:
+        self._app = app
+        self._tokens = tokens
+        self._budget = ByteBudget(max(bytes_in_flight, 2 * MAX_MESSAGE))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["path"] = decoded_path(scope.get("raw_path") or scope["path"].encode())
+        if scope["path"] != OPEN:
+            try:
+                token = await self._caller(scope)
+            except Failure as error:
+                await failed(scope["path"], error)(scope, receive, send)
+                return
+            if token is None:
+                headers = {"www-authenticate": "Bearer"}
+                await problem(401, "A valid bearer token is needed", headers=headers)(scope, receive, send)
+                return
+        limit = MAX_MESSAGE if _WITH_MESSAGE.fullmatch(scope["path"]) else MAX_REQUEST
+        length = _length(scope)
+        if length is None or length > limit:
+            await problem(413, f"A request here has at most {limit} octets")(scope, receive, send)
+            return
+        large = length if length > LARGE else 0
+        if large and not await self._budget.acquire(large, BUDGET_SECONDS):
+            headers = {"retry-after": "5"}
+            await problem(503, "Too much is being uploaded, try again later", headers=headers)(scope, receive, send)
+            return
+        try:
+            await self._app(scope, _bounded(receive, max(length, MAX_REQUEST)), send)
+        finally:
+            self._budget.release(large)
+
+    async def _caller(self, scope: Scope) -> Token | None:
+        given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        kind, _, text = given.decode("latin-1").partition(" ")
+        return await self._tokens.identify(text.strip()) if kind.lower() == "bearer" and text else None
+
+
+def decoded_path(raw: bytes) -> str:
+    """A path as the routes match it: decoded, but for the encoded forms of "/" and "%"."""
+    pieces = _KEPT.split(raw.partition(b"?")[0])
+    return b"".join(piece if number % 2 else unquote_to_bytes(piece) for number, piece in enumerate(pieces)).decode(
+        "utf-8", "replace"
+    )
+
+
+def _length(scope: Scope) -> int | None:
+    """The announced length, 0 if none is; None for one that is no number."""
+    value = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    return int(value) if value.isdigit() and len(value) < 16 else None
+
+
+def _bounded(receive: Receive, limit: int) -> Receive:
+    received = 0
+
+    async def bounded() -> Scope:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > limit:  # chunked and endless: nobody listens to an answer
+            return {"type": "http.disconnect"}
+        return message
+
+    return bounded
