@@ -331,7 +331,12 @@ MAIL_PATHS = {
         "/mailboxes",
         "/mailboxes/{name}",
         "/mailboxes/{name}/messages",
+        "/messages",
+        "/messages/{message}",
         "/messages/{message}/raw",
+        "/messages/{message}/parts/{path}",
+        "/messages/{message}/move",
+        "/messages/{message}/copy",
     )
 }
 

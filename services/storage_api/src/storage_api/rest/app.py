@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from mailboat_common.asgi import AsgiApp
 from starlette.routing import Route
 
-from . import accounts, domains, mail, mailboxes, messages, problems, tokens
+from . import accounts, domains, mail, mailboxes, message, messages, problems, search, tokens
 from .access import TABLE
 from .context import OWN, Context, authorize
 from .gate import Gate
@@ -19,6 +19,10 @@ MOUNTS: tuple[tuple[str, APIRouter], ...] = (
     (OWN, mailboxes.router),
     (ACCOUNT, mail.router),
     (OWN, mail.router),
+    (ACCOUNT, message.router),
+    (OWN, message.router),
+    (ACCOUNT, search.router),
+    (OWN, search.router),
     ("/v1", tokens.router),
     ("/v1", messages.router),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -123,6 +124,11 @@ def _mutation_key(request: Request) -> bytes:
     """The store's key for what this request changes: the same for a repeat with the same Idempotency-Key."""
     key: bytes = request.scope.get(MUTATION_KEY) or uuid7()
     return key
+
+
+def further_key(key: bytes) -> bytes:
+    """The key of a request's next mutation, when it has several."""
+    return hashlib.sha256(key).digest()[:16]
 
 
 def _growing(ctx: Annotated[Context, Depends(_context)]) -> None:

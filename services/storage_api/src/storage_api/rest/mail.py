@@ -1,7 +1,8 @@
 """Messages of a mailbox: …/mailboxes/{name}/messages lists and appends; …/messages/{id}/raw gives the bytes.
 
-Both under `/v1/accounts/{address}` (reading needs `read-mail`, and each use of it is in the audit log) and under
-`/v1/me`. A message's id is mailbox.uid; it is another one once the message is moved.
+What else is done with one message is in `message`. All under `/v1/accounts/{address}` (reading needs `read-mail`, and
+each use of it is in the audit log) and under `/v1/me`. A message's id is mailbox.uid; it is another one once the
+message is moved.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from starlette.exceptions import HTTPException
 
 from ..tokens import Token
 from . import paging
-from .context import Account, Caller, Context, Ctx, Growing, MutationKey, Target
+from .context import Account, Caller, Context, Ctx, Growing, MutationKey, Target, further_key
 from .mailboxes import Name
 from .models_mail import MAX_FLAGS, AppendedOut, Flag, MessagesOut
 from .problems import described
@@ -138,7 +139,7 @@ async def append_message(
 async def _created(ctx: Context, account: Target, name: str, key: bytes) -> MailboxHead:
     """The mailbox, made now or by another request at this moment."""
     try:
-        return await ctx.write.create(account.account_id, name, key=bytes([key[0] ^ 1]) + key[1:])
+        return await ctx.write.create(account.account_id, name, key=further_key(key))
     except Refused as refused:
         if refused.code is not RefusedCode.MAILBOX_EXISTS:
             raise

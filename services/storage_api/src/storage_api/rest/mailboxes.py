@@ -12,7 +12,7 @@ from mailboat_store_client import names
 from mailboat_store_client.types import MailboxHead, SpecialUse
 
 from ..tokens import Token
-from .context import Account, Caller, Ctx, MutationKey, Target
+from .context import Account, Caller, Ctx, MutationKey, Target, further_key
 from .models_mail import MailboxChange, MailboxesOut, MailboxOut, NewMailbox
 from .problems import described
 
@@ -55,7 +55,7 @@ async def change_mailbox(
         shown = names.canonical(body.name)
         details["name"] = shown
     if body.subscribed is not None:
-        await ctx.write.subscribe(account.account_id, shown, body.subscribed, key=_second(key))
+        await ctx.write.subscribe(account.account_id, shown, body.subscribed, key=further_key(key))
         details["subscribed"] = body.subscribed
     await _audit(ctx, caller, account, "mailbox.change", {"mailbox": head.name, **details})
     return MailboxOut.of(await ctx.mailboxes.head(account.account_id, shown))
@@ -68,11 +68,6 @@ async def remove_mailbox(name: Name, ctx: Ctx, caller: Caller, account: Account,
     await ctx.write.delete(account.account_id, head.name, key=key)
     await _audit(ctx, caller, account, "mailbox.remove", {"mailbox": head.name, "messages": head.messages})
     return Response(status_code=204)
-
-
-def _second(key: bytes) -> bytes:
-    """The key of a request's second mutation."""
-    return bytes([key[0] ^ 1]) + key[1:]
 
 
 async def _audit(ctx: Ctx, caller: Token, account: Target, action: str, details: dict[str, object]) -> None:

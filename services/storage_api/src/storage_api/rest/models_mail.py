@@ -15,6 +15,8 @@ MailboxName = Annotated[str, Field(min_length=1, max_length=1000)]
 Flag = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^\\?[^\x00-\x20\x7f-\U0010ffff(){%*\"\\\]]+$")]
 
 MAX_FLAGS = 64
+Flags = Annotated[list[Flag], Field(max_length=MAX_FLAGS)]
+
 _MAILBOX: dict[str, Any] = {
     "id": "1vjrg9gsmwgr2yj6zc38mvxq54",
     "name": "INBOX",
@@ -44,6 +46,14 @@ _MESSAGE: dict[str, Any] = {
     "message_id": "<k2@example.org>",
     "thread_id": "1vjrg9gsmwgr2yj6zc38mvxq55",
     "preview": "Hello Alice, here is the invoice for November.",
+}
+_PART: dict[str, Any] = {
+    "path": "2",
+    "type": "application/pdf",
+    "size": 1024,
+    "filename": "invoice.pdf",
+    "disposition": "attachment",
+    "content_id": None,
 }
 
 
@@ -159,3 +169,72 @@ class AppendedOut(BaseModel):
     mailbox: str
     uid: int
     uid_validity: int
+
+
+class HeaderOut(BaseModel):
+    """A header field, decoded."""
+
+    model_config = example(name="Subject", value="The invoice")
+    name: str
+    value: str
+
+
+class PartOut(BaseModel):
+    """A part that is no multipart. `path` as in IMAP (RFC 9051 6.4.5), for …/parts/{path}; `size` is still encoded."""
+
+    model_config = example(**_PART)
+    path: str
+    type: str
+    size: int
+    filename: str | None
+    disposition: str | None
+    content_id: str | None
+
+
+class MessageDetail(MessageOut):
+    """A message with its header, its text and its parts. `text` and `html` are cut at 262,144 characters."""
+
+    model_config = example(
+        **_MESSAGE,
+        headers=[{"name": "Subject", "value": "The invoice"}],
+        text="Hello Alice,\n\nhere is the invoice for November.\n",
+        html=None,
+        parts=[_PART],
+    )
+    headers: list[HeaderOut]
+    text: str | None
+    html: str | None
+    parts: list[PartOut]
+
+
+class FlagsChange(Strict):
+    """`flags` replaces all flags; `add` and `remove` change some."""
+
+    model_config = example(add=["\\Seen"], remove=["\\Flagged"])
+    flags: Flags | None = None
+    add: Flags | None = None
+    remove: Flags | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> FlagsChange:
+        if (self.flags is None) == (self.add is None and self.remove is None):
+            raise ValueError("either flags, or add and remove")
+        return self
+
+
+class Destination(Strict):
+    """Where to."""
+
+    model_config = example(mailbox="Archive/2026")
+    mailbox: MailboxName
+
+
+class FoundOut(BaseModel):
+    """What a search found so far. `next` null: everything was looked at; otherwise more may be found, also if `items`
+    is empty: a request looks at a bounded number of messages.
+    """
+
+    model_config = example(items=[_MESSAGE], next=None, examined=42)
+    items: list[MessageOut]
+    next: str | None
+    examined: int = Field(description="Messages that were looked at")
