@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from mailboat_common.config import AmqpSettings, Port, ReadableFile
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from .queue.retry import HOUR_MS, MINUTE_MS, RetrySchedule
 
 
 class Settings(AmqpSettings):
@@ -31,6 +33,12 @@ class Settings(AmqpSettings):
     bootstrap_token_file: ReadableFile | None = Field(None, description="File with the first REST token")
     bytes_in_flight: int = Field(256 << 20, ge=1 << 20, description="Bodies of running internal calls, all together")
     min_free_percent: float = Field(5.0, ge=0, lt=100, description="Below this much free disk mail is refused")
+    retry_first_minutes: int = Field(5, ge=1, le=60, description="Wait before a deferred message is tried again")
+    retry_longest_minutes: int = Field(240, ge=5, le=1440, description="What that wait doubles up to")
+    queue_lifetime_hours: int = Field(120, ge=1, le=720, description="A message is given up after this time")
+    delay_notice_hours: int = Field(
+        4, ge=0, le=168, description="Its sender is told of a delay after this time; 0: not"
+    )
 
     @field_validator("internal_token_file")
     @classmethod
@@ -38,3 +46,17 @@ class Settings(AmqpSettings):
         if value is None and info.data.get("role") == "api":
             raise ValueError("must be set for the role api")
         return value
+
+    @model_validator(mode="after")
+    def _schedule_ascends(self) -> Self:
+        self.retry_schedule()
+        return self
+
+    def retry_schedule(self) -> RetrySchedule:
+        """When mail out is tried again. Raises ValueError if the settings contradict each other."""
+        return RetrySchedule(
+            first_ms=self.retry_first_minutes * MINUTE_MS,
+            longest_ms=self.retry_longest_minutes * MINUTE_MS,
+            lifetime_ms=self.queue_lifetime_hours * HOUR_MS,
+            delay_notice_ms=self.delay_notice_hours * HOUR_MS,
+        )
