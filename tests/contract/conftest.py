@@ -26,10 +26,12 @@ from mailboat_common.config import SecretFile
 from mailboat_common.sockets import listening_socket
 from mailboat_store_client.http import HttpStore
 from mailboat_store_client.memory import MemoryStore
+from mailboat_store_client.memory.queue import MemoryQueue
 from mailboat_store_client.ports import Delivery, Directory, MailboxRead, MailboxWrite
+from mailboat_store_client.queue import Job, Queue, QueueId, Transport
 from mailboat_store_client.types import AccountId, MailboxChanged
 from storage_api.assembly import ApiStore
-from storage_api.db.driver import connect
+from storage_api.db.driver import Database, connect
 from storage_api.db.migrations import migrate
 from storage_api.directory.accounts import Accounts, Secret
 from storage_api.directory.authenticate import Authenticator
@@ -39,6 +41,9 @@ from storage_api.directory.resolve import MongoDirectory
 from storage_api.directory.schema import STEPS
 from storage_api.internal.app import InternalApp
 from storage_api.internal.callers import Callers
+from storage_api.queue.documents import job_of
+from storage_api.queue.port import MongoQueue
+from storage_api.queue.transports import Transports
 from storage_api.store.hooks import Hooks
 from storage_api.store.mongo import MongoStore
 
@@ -76,7 +81,51 @@ async def memory_world(_mongod: Callable[[], Mongod], _tmp: Path) -> AsyncIterat
     async def set_retention(account_id: AccountId, days: int) -> None:
         store.account(account_id).retention_days = days
 
-    yield World(store, events, make_account, usage_of, disable, PASSWORD, set_retention)
+    yield World(store, events, make_account, usage_of, disable, PASSWORD, set_retention, MemoryMailOut(store.queue))
+
+
+class MemoryMailOut:
+    """`MailOut` of the fake."""
+
+    def __init__(self, queue: MemoryQueue) -> None:
+        self._queue = queue
+
+    async def jobs(self, trace_id: str) -> list[Job]:
+        jobs = self._queue.jobs()
+        ours = [job for job in jobs if self._queue.documents[job.queue_id].envelope.trace_id == trace_id]
+        return sorted(ours, key=lambda job: job.domain)
+
+    async def end_lease(self, queue_id: QueueId) -> None:
+        self._queue.documents[queue_id].lease_until = 0
+
+    async def hold(self, queue_id: QueueId) -> None:
+        self._queue.documents[queue_id].held = True
+
+    async def route(self, key: str, transport: Transport) -> None:
+        self._queue.transports[key] = transport
+
+
+class MongoMailOut:
+    """`MailOut` of the store."""
+
+    def __init__(self, db: Database, queue: MongoQueue) -> None:
+        self._db = db
+        self._queue = queue
+
+    async def jobs(self, trace_id: str) -> list[Job]:
+        claimed = await self._db["queue"].find({"t": trace_id, "state": "claimed", "lease_until": 0})
+        await self._queue.end_leases([(d["_id"], d["token"]) for d in claimed])
+        ready = await self._db["queue"].find({"t": trace_id, "state": "ready"}, sort=[("domain", 1)])
+        return [job_of(document) for document in ready]
+
+    async def end_lease(self, queue_id: QueueId) -> None:
+        await self._db["queue"].update_one({"_id": queue_id}, {"$set": {"lease_until": 0, "due": 0}})
+
+    async def hold(self, queue_id: QueueId) -> None:
+        await self._db["queue"].update_one({"_id": queue_id}, {"$set": {"state": "held"}, "$unset": {"due": ""}})
+
+    async def route(self, key: str, transport: Transport) -> None:
+        await Transports(self._db).put(key, transport)
 
 
 @asynccontextmanager
@@ -118,7 +167,8 @@ async def mongo_world(server: Mongod, driver: str) -> AsyncIterator[World]:
     async def disable(account_id: AccountId) -> None:
         await db["accounts"].update_one({"_id": account_id}, {"$set": {"disabled": True}})
 
-    yield World(store, events, make_account, usage_of, disable, PASSWORD, set_retention)
+    mail_out = MongoMailOut(db, mongo.queue)
+    yield World(store, events, make_account, usage_of, disable, PASSWORD, set_retention, mail_out)
     await mongo.close()
     passwords.close()
 
@@ -136,13 +186,14 @@ async def motor_world(server: Callable[[], Mongod], _tmp: Path) -> AsyncIterator
 
 
 @dataclass(frozen=True, slots=True)
-class Callers4:
+class CallersOf:
     """The ports as the services have them: each from the client of one that may use it."""
 
     directory: Directory
     read: MailboxRead
     write: MailboxWrite
     delivery: Delivery
+    queue: Queue
     clients: tuple[HttpStore, ...]
 
     async def ready(self) -> bool:
@@ -165,7 +216,7 @@ class WithMaildrop:
 
 @asynccontextmanager
 async def http_world(server: Callable[[], Mongod], tmp: Path) -> AsyncIterator[World]:
-    callers = ("smtp_ingress", "imap_gateway", "pop3_gateway")
+    callers = ("smtp_ingress", "imap_gateway", "pop3_gateway", "delivery_worker")
     tokens = {caller: uuid.uuid4().hex for caller in callers}
     (tmp / "tokens.json").write_text(json.dumps({caller: [token] for caller, token in tokens.items()}))
     async with mongo_world(server(), "pymongo") as world:
@@ -175,10 +226,10 @@ async def http_world(server: Callable[[], Mongod], tmp: Path) -> AsyncIterator[W
         clients = {c: HttpStore([f"http://127.0.0.1:{asgi.port}"], partial(tokens.__getitem__, c)) for c in callers}
         for client in clients.values():
             await client.start()
-        smtp, imap, pop3 = (clients[c] for c in callers)
+        smtp, imap, pop3, worker = (clients[c] for c in callers)
         read: Any = WithMaildrop(imap.read, pop3.read)
         write: Any = WithMaildrop(imap.write, pop3.write)
-        store = Callers4(smtp.directory, read, write, smtp.delivery, tuple(clients.values()))
+        store = CallersOf(smtp.directory, read, write, smtp.delivery, worker.queue, tuple(clients.values()))
         yield World(
             store,
             world.events,
@@ -187,6 +238,7 @@ async def http_world(server: Callable[[], Mongod], tmp: Path) -> AsyncIterator[W
             world.disable,
             world.password,
             world.set_retention,
+            world.mail_out,
         )
         await store.close()
         await asgi.stop(asyncio.get_running_loop().time() + 1)

@@ -6,8 +6,10 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from mailboat_store_client.ports import Store
+from mailboat_store_client.queue import Job, QueueId, Transport
 from mailboat_store_client.types import AccountId, AppendMessage, MailboxChanged, MailboxChanges
 
 MESSAGE = (
@@ -19,6 +21,22 @@ MESSAGE = (
 def key() -> bytes:
     """A fresh idempotency key."""
     return os.urandom(16)
+
+
+class MailOut(Protocol):
+    """The outbound queue as its scheduler and operators see it, by a submission's trace id."""
+
+    async def jobs(self, trace_id: str) -> list[Job]:
+        """What is ready now, whenever it is due, by domain; claims whose lease has ended are taken back first."""
+
+    async def end_lease(self, queue_id: QueueId) -> None:
+        """The time of its claim is over; nobody has noticed yet."""
+
+    async def hold(self, queue_id: QueueId) -> None:
+        """An operator's hold of a ready document."""
+
+    async def route(self, key: str, transport: Transport) -> None:
+        """An entry of the transport table."""
 
 
 _NOBODY = AccountId(b"")
@@ -41,6 +59,7 @@ class World:
     disable: Callable[[AccountId], Awaitable[None]]
     password: str
     set_retention: Callable[[AccountId, int], Awaitable[None]]
+    mail_out: MailOut
     account: AccountId = _NOBODY
     address: str = ""
 

@@ -153,6 +153,18 @@ class Bus:
             return False
         return not isinstance(result, DeliveredMessage)  # returned to us: no queue for it
 
+    async def depth(self, queue: WorkQueue) -> int | None:
+        """How many jobs wait for a consumer; None when RabbitMQ is away."""
+        link = self._link
+        if link is None:
+            return None
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                return await link.declare_queue(queue)
+        except _AWAY as error:
+            log.debug("depth of a queue unknown", queue=queue.name, cause=repr(error))
+            return None
+
     # -- consuming
 
     def subscribe_shards(
@@ -454,16 +466,21 @@ class _Link:
                 queue.dead, durable=True, arguments={"x-queue-type": "quorum", "x-max-length": DEAD_LIMIT}
             )
             await dead.bind(DEAD_EXCHANGE, queue.name)
-            await channel.declare_queue(
-                queue.name,
-                durable=True,
-                arguments={
-                    "x-queue-type": "quorum",
-                    "x-delivery-limit": queue.delivery_limit,
-                    "x-dead-letter-exchange": DEAD_EXCHANGE,
-                    "x-dead-letter-routing-key": queue.name,
-                },
-            )
+            await self.declare_queue(queue)
+
+    async def declare_queue(self, queue: WorkQueue) -> int:
+        """Declares a job queue, or finds it; returns how many jobs wait in it."""
+        declared = await self.confirmed.declare_queue(
+            queue.name,
+            durable=True,
+            arguments={
+                "x-queue-type": "quorum",
+                "x-delivery-limit": queue.delivery_limit,
+                "x-dead-letter-exchange": DEAD_EXCHANGE,
+                "x-dead-letter-routing-key": queue.name,
+            },
+        )
+        return declared.declaration_result.message_count or 0
 
     def break_off(self, reason: str) -> None:
         self._reason = self._reason or reason

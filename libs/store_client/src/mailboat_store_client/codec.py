@@ -87,6 +87,7 @@ DELIVERY_STATUSES = {
     DeliveryStatus.OVER_QUOTA: delivery.DELIVERY_STATUS_OVER_QUOTA,
     DeliveryStatus.GONE: delivery.DELIVERY_STATUS_GONE,
     DeliveryStatus.UNAVAILABLE: delivery.DELIVERY_STATUS_UNAVAILABLE,
+    DeliveryStatus.QUEUED: delivery.DELIVERY_STATUS_QUEUED,
 }
 _FLAG_MODES_BACK = reverse(FLAG_MODES)
 _RECIPIENT_STATUSES_BACK = reverse(RECIPIENT_STATUSES)
@@ -506,6 +507,7 @@ def to_envelope(envelope: Envelope, size: int) -> delivery.DeliverRequest:
         ret=envelope.ret,
         size=size,
         confirmed=envelope.confirmed,
+        account_id=envelope.account_id,
     )
     for one in envelope.recipients:
         out.recipients.add(
@@ -536,6 +538,7 @@ def from_envelope(message: delivery.DeliverRequest) -> Envelope:
         envid=message.envid,
         ret=message.ret,
         confirmed=tuple(message.confirmed),
+        account_id=AccountId(message.account_id),
     )
 
 

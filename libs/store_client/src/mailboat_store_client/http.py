@@ -26,7 +26,9 @@ from .balance import Balancer
 from .channel import CALL_SECONDS, Channel
 from .columns import U32, pack_ids, pack_numbers
 from .framing import frame
+from .http_queue import HttpQueue
 from .types import (
+    NO_ACCOUNT,
     AccountId,
     AppendMessage,
     AppendResult,
@@ -74,6 +76,7 @@ class HttpStore:
         self.read = HttpMailboxRead(self._channel)
         self.write = HttpMailboxWrite(self._channel)
         self.delivery = HttpDelivery(self._channel)
+        self.queue = HttpQueue(self._channel)
 
     async def start(self) -> None:
         """Resolves the addresses and begins to watch them; storage_api need not answer yet."""
@@ -325,7 +328,8 @@ class HttpDelivery:
 
     async def deliver(self, envelope: Envelope, content: bytes) -> DeliverResult:
         head = codec.to_envelope(envelope, len(content)).SerializeToString()
-        key = envelope.recipients[0].account_id if envelope.recipients else envelope.trace_id.encode()
+        first = envelope.recipients[0].account_id if envelope.recipients else NO_ACCOUNT
+        key = first or envelope.account_id or envelope.trace_id.encode()
         answer = await self._channel.call("DeliveryService/Deliver", frame(head, (content,)), key)
         return _decoded(lambda: codec.from_deliver_result(delivery.DeliverResponse.FromString(answer)))
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
+from .queue import Queue
 from .types import (
     AccountId,
     AppendMessage,
@@ -246,6 +247,8 @@ class Store(Protocol):
     def write(self) -> MailboxWrite: ...
     @property
     def delivery(self) -> Delivery: ...
+    @property
+    def queue(self) -> Queue: ...
     async def ready(self) -> bool:
         """Whether the store answers now; for /readyz."""
 

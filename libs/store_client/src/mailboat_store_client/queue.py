@@ -133,10 +133,11 @@ class AttemptReport:
 class Queue(Protocol):
     """Mail out. Errors as by the other ports (`Refused`, `Failure`)."""
 
-    async def claim(self, jobs: Sequence[Job], worker: str, *, max_bytes: int) -> list[Claimed | None]:
+    async def claim(self, jobs: Sequence[Job], worker: str, *, max_bytes: int, key: bytes) -> list[Claimed | None]:
         """Claim up to 100 documents, in order; None: not ready, held, gone, or another attempt is due (drop the job).
 
-        `max_bytes` bounds the contents in the answer.
+        `max_bytes` bounds the contents in the answer. `key` is 16 random bytes: a repeat of the call gets the same
+        claims, as long as they hold.
         """
 
     async def content(self, queue_id: QueueId, token: ClaimToken) -> bytes:
@@ -148,6 +149,7 @@ class Queue(Protocol):
     async def report(self, reports: Sequence[AttemptReport]) -> list[bool]:
         """Commit what became of recipients, on a majority; False: the token is stale and nothing was changed.
 
-        A repeat of what is committed already is True and has no second effect. For each of them is decided, in the same
-        transaction, when it is tried again or what notice is written.
+        A claim whose lease ended is still believed until another one is given: what the remote server took must not be
+        sent again. A repeat of what is committed already is True and has no second effect. For each of them is
+        decided, in the same transaction, when it is tried again or what notice is written.
         """

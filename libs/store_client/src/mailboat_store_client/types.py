@@ -363,12 +363,17 @@ class AuthResult:
     imap_masked_capabilities: tuple[str, ...] = ()
 
 
+NO_ACCOUNT = AccountId(b"")
+"""Nobody's: a recipient elsewhere, a sender who isn't ours."""
+
+
 @dataclass(frozen=True, slots=True)
 class Envelope:
     """An SMTP transaction as accepted.
 
     `reverse_path` "" is the null one. `content_sha256` is over the bytes before our Received field. `confirmed` names
-    earlier transactions of the same connection whose 250 the client has read.
+    earlier transactions of the same connection whose 250 the client has read. `account_id` is the authenticated
+    client's; only such an envelope may have remote recipients.
     """
 
     trace_id: str
@@ -383,17 +388,23 @@ class Envelope:
     envid: str = ""
     ret: str = ""
     confirmed: tuple[str, ...] = ()
+    account_id: AccountId = NO_ACCOUNT
 
 
 @dataclass(frozen=True, slots=True)
 class EnvelopeRecipient:
-    """One accepted RCPT. `notify` and `orcpt` are RFC 3461's, kept for later."""
+    """One accepted RCPT. `account_id` NO_ACCOUNT: another server's. `notify` and `orcpt` are RFC 3461's."""
 
     address: str
     account_id: AccountId
     mailbox: str | None = None
     notify: str = ""
     orcpt: str = ""
+
+    @property
+    def remote(self) -> bool:
+        """Whether it goes into the outbound queue."""
+        return self.account_id == NO_ACCOUNT
 
 
 class DeliveryStatus(enum.Enum):
@@ -405,6 +416,7 @@ class DeliveryStatus(enum.Enum):
     OVER_QUOTA = "over_quota"
     GONE = "gone"  # account deleted or disabled since RCPT
     UNAVAILABLE = "unavailable"
+    QUEUED = "queued"  # for another server: in the outbound queue
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """From the end of the data to the reply: content checks, trace fields, one Deliver call.
 
-The rules of the answer: 250 only if every recipient is filed, kept in an `accepted` document, or already has the
-message from a transaction whose 250 the client never confirmed. If one can't be served now, all of it is asked for
-again (451): the recipients that were filed are then known by their duplicate key, so nobody gets it twice.
+The rules of the answer: 250 only if every recipient is filed, queued, kept in an `accepted` document, or has the
+message already from a transaction whose 250 the client never confirmed. If one can't be served now, all of it is asked
+for again (451): the recipients that were filed are then known by their duplicate key, so nobody gets it twice.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mailboat_common.errors import Failure, Refused, RefusedCode
 from mailboat_common.ids import trace_id
 from mailboat_common.log import get_logger
 from mailboat_mime import count_received, header_block
-from mailboat_store_client.types import DeliverResult, DeliveryStatus, Envelope
+from mailboat_store_client.types import NO_ACCOUNT, DeliverResult, DeliveryStatus, Envelope
 
 from . import metrics, submission
 from . import reply as replies
@@ -36,7 +36,7 @@ _FROM_NOT_OWNED = replies.reply(550, "5.7.1", "From address is not yours")
 _NO_FROM = replies.reply(550, "5.6.0", "Message has no From address")
 _GONE = replies.reply(550, "5.1.1", "No such user here")
 _AGAIN = replies.reply(451, "4.2.0", "Not every recipient could be served, try again")
-_KEPT = (DeliveryStatus.FILED, DeliveryStatus.ACCEPTED, DeliveryStatus.DUPLICATE)
+_KEPT = (DeliveryStatus.FILED, DeliveryStatus.ACCEPTED, DeliveryStatus.DUPLICATE, DeliveryStatus.QUEUED)
 
 
 async def accept(session: Session, transaction: Transaction) -> Reply:
@@ -84,6 +84,7 @@ async def _accept(session: Session, transaction: Transaction) -> Reply:
         transaction.envid,
         transaction.ret,
         session.take_confirmed(),
+        session.account_id or NO_ACCOUNT,
     )
     size = transaction.size
     start = time.perf_counter()

@@ -16,6 +16,7 @@ from mailboat_common.lifecycle import Lifecycle
 from mailboat_common.log import get_logger
 from mailboat_common.sockets import listening_socket
 from mailboat_store_client.ports import Delivery, MailboxRead, MailboxWrite
+from mailboat_store_client.queue import Queue
 
 from .audit_log import AuditLog
 from .db.driver import Database, PoolWait, PyMongoError, connect
@@ -30,6 +31,8 @@ from .events import EventPublisher
 from .internal.app import InternalApp
 from .internal.callers import Callers
 from .outage import database_errors
+from .queue.publish import JobPublisher
+from .queue.scheduler import Scheduler
 from .rest.app import create_app
 from .rest.context import Context
 from .settings import Settings
@@ -52,6 +55,7 @@ INTERNAL_KEEP_ALIVE = 75
 COLLECT_SECONDS = 60.0
 COMPACT_SECONDS = 30.0
 COUNT_SECONDS = 15.0
+QUEUE_SECONDS = 0.5
 RETENTION_SECONDS = 900.0
 
 _pool_wait = metrics.histogram("mongodb_pool_wait_seconds", "Time an operation waited for a connection to MongoDB")
@@ -80,7 +84,8 @@ class Core:
         self.events = EventPublisher(self.bus)
         self.trace = TraceLog(self.db)
         self.space = Space(self.db, settings.min_free_percent)
-        self.hooks = Hooks(on_commit=self.events.committed, on_trace=self.trace.record)
+        self.publisher = JobPublisher(self.db, self.bus, now_ms)
+        self.hooks = Hooks(on_commit=self.events.committed, on_trace=self.trace.record, on_queued=self.publisher.queued)
         self.mongo = MongoStore(self.db, self.hooks)
         self.database_up = False
 
@@ -222,6 +227,7 @@ class ApiStore:
         self.read: MailboxRead = mongo.read
         self.write: MailboxWrite = mongo.write
         self.delivery: Delivery = mongo.delivery
+        self.queue: Queue = mongo.queue
 
     async def ready(self) -> bool:
         """Whether MongoDB answers."""
@@ -235,6 +241,7 @@ def jobs(core: Core) -> list[Job]:
     """The role `worker`: what is done again and again."""
     collector = Collector(core.db)
     retention = RetentionSweep(core.db, core.mongo.committer)
+    queue = Scheduler(core.db, core.mongo.queue, core.publisher)
 
     async def sweep(now: int) -> bool:
         return await core.mongo.delivery.sweep_accepted(now) > 0
@@ -255,5 +262,8 @@ def jobs(core: Core) -> list[Job]:
         Job("collect", COLLECT_SECONDS, collect),
         Job("compact", COMPACT_SECONDS, compact),
         Job("count", COUNT_SECONDS, count),
+        Job("queue", QUEUE_SECONDS, queue.run),
+        Job("queue_count", COUNT_SECONDS, queue.count),
+        Job("queue_sweep", COLLECT_SECONDS, queue.sweep),
         Job("retention", RETENTION_SECONDS, retention.run),
     ]

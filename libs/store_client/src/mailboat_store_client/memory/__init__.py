@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from .delivery import MemoryDelivery
 from .directory import MemoryDirectory
+from .queue import MemoryQueue
 from .read import MemoryMailboxRead
 from .state import State
 from .write import MemoryMailboxWrite
@@ -18,7 +19,7 @@ __all__ = ["MemoryStore"]
 
 
 class MemoryStore(State):
-    """All ports in one object: `store.directory`, `.read`, `.write`, `.delivery` are views of the same state.
+    """All ports in one object: `store.directory`, `.read`, `.write`, `.delivery`, `.queue` are views of the same state.
 
     `add_account` makes an account with the default mailboxes; `subscribe` registers a callback for
     `MailboxChanged` news.
@@ -29,7 +30,8 @@ class MemoryStore(State):
         self.directory = MemoryDirectory(self)
         self.read = MemoryMailboxRead(self)
         self.write = MemoryMailboxWrite(self)
-        self.delivery = MemoryDelivery(self)
+        self.queue = MemoryQueue(self)
+        self.delivery = MemoryDelivery(self, self.queue)
 
     async def ready(self) -> bool:
         """Whether the store answers."""

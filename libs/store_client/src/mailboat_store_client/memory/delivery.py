@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mailboat_common.errors import Refused
+from mailboat_common.errors import Refused, RefusedCode
 from mailboat_common.ids import uuid7
 
 from ..types import (
     MAX_FLAG_WORDS,
+    NO_ACCOUNT,
     AccountId,
     BodyId,
     DeliverResult,
@@ -19,25 +20,56 @@ from ..types import (
     EnvelopeRecipient,
     RecipientResult,
 )
+from .queue import MemoryQueue
 from .state import Account, Mailbox, State
 
 
 class MemoryDelivery:
     """The Delivery port."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, queue: MemoryQueue) -> None:
         self._state = state
+        self._queue = queue
 
     async def deliver(self, envelope: Envelope, content: bytes) -> DeliverResult:
         await self.confirm(envelope.confirmed)
+        remote = self._submit(envelope, content)
         done: dict[AccountId, RecipientResult] = {}
         results = []
         for recipient in envelope.recipients:
+            if recipient.remote:
+                results.append(remote[recipient.address])
+                continue
             earlier = done.get(recipient.account_id)
             if earlier is None:
                 earlier = done[recipient.account_id] = self._file(envelope, recipient, content)
             results.append(replace(earlier, address=recipient.address))
         return DeliverResult(tuple(results))
+
+    def _submit(self, envelope: Envelope, content: bytes) -> dict[str, RecipientResult]:
+        """Queue the remote recipients. Refused NOT_PERMITTED for what isn't a submission."""
+        remote = {r.address: r for r in envelope.recipients if r.remote}
+        if not remote:
+            return {}
+        if envelope.account_id == NO_ACCOUNT:
+            raise Refused(RefusedCode.NOT_PERMITTED, "Relaying denied")
+        account = self._state.accounts.get(envelope.account_id)
+        if account is None or account.disabled:
+            raise Refused(RefusedCode.NOT_PERMITTED, "The account may not send")
+        results = {address: RecipientResult(address, DeliveryStatus.QUEUED) for address in remote}
+        wanted = []
+        for address, recipient in remote.items():
+            duplicate = (envelope.content_sha256, envelope.reverse_path, address.lower())
+            first = self._state.delivered.get(duplicate)
+            if first == envelope.trace_id:
+                continue  # the call is repeated
+            if first and (first not in self._state.confirmed or envelope.trace_id < first):
+                results[address] = RecipientResult(address, DeliveryStatus.DUPLICATE, duplicate_of=first)
+                continue
+            self._state.delivered[duplicate] = envelope.trace_id
+            wanted.append(recipient)
+        self._queue.submit(envelope, wanted, content)
+        return results
 
     def _file(self, envelope: Envelope, recipient: EnvelopeRecipient, content: bytes) -> RecipientResult:
         account = self._state.accounts.get(recipient.account_id)

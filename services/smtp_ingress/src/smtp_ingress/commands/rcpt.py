@@ -1,10 +1,10 @@
-"""RCPT (RFC 5321 4.1.1.3): every recipient is checked here, and nobody is relayed for."""
+"""RCPT (RFC 5321 4.1.1.3): every recipient is checked here; mail for other servers is taken from our own users only."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mailboat_store_client.types import EnvelopeRecipient, RecipientStatus
+from mailboat_store_client.types import NO_ACCOUNT, EnvelopeRecipient, RecipientStatus
 from mailboat_wire.smtp import Notify, parse_rcpt
 
 from .. import reply as replies
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 _RECIPIENT_OK = replies.reply(250, "2.1.5", "Recipient ok")
 _TOO_MANY = replies.reply(452, "4.5.3", "Too many recipients")
 _RELAY_DENIED = replies.reply(550, "5.7.1", "Relaying denied")
-_NO_OUTBOUND = replies.reply(450, "4.4.0", "Mail to other servers can't be sent yet, try again later")
 _REFUSALS = {
     RecipientStatus.UNKNOWN: replies.reply(550, "5.1.1", "No such user here"),
     RecipientStatus.DISABLED: replies.reply(550, "5.2.1", "Mailbox is disabled"),
@@ -34,19 +33,15 @@ async def run(session: Session, argument: bytes) -> Reply:
     rcpt = parse_rcpt(argument, smtputf8=transaction.smtputf8)
     address = str(rcpt.recipient)
     resolution = await session.service.resolve(address)
+    account_id, mailbox = resolution.account_id, resolution.mailbox
     if resolution.status is RecipientStatus.NOT_LOCAL:
-        return _NO_OUTBOUND if session.account_id is not None else _RELAY_DENIED
-    if resolution.status is not RecipientStatus.LOCAL or resolution.account_id is None:
+        if session.account_id is None:
+            return _RELAY_DENIED
+        account_id, mailbox = NO_ACCOUNT, None
+    elif resolution.status is not RecipientStatus.LOCAL or account_id is None:
         return _REFUSALS[resolution.status]
-    transaction.recipients.append(
-        EnvelopeRecipient(
-            address,
-            resolution.account_id,
-            resolution.mailbox,
-            _notify(rcpt.notify),
-            rcpt.orcpt.raw if rcpt.orcpt else "",
-        )
-    )
+    orcpt = rcpt.orcpt.raw if rcpt.orcpt else ""
+    transaction.recipients.append(EnvelopeRecipient(address, account_id, mailbox, _notify(rcpt.notify), orcpt))
     return _RECIPIENT_OK
 
 

@@ -48,10 +48,15 @@ async def _pop3_retention(db: Database) -> None:
     await create_collections(db, schema.RETENTION_INDEXES)
 
 
+async def _queue(db: Database) -> None:
+    await create_collections(db, schema.QUEUE_INDEXES)
+
+
 MIGRATIONS: list[tuple[str, Step]] = [
     ("0001-core", _core),
     ("0002-annotations", _annotations),
     ("0003-pop3-retention", _pop3_retention),
+    ("0004-queue", _queue),
 ]
 
 

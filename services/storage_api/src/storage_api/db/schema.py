@@ -19,6 +19,17 @@ dedupe      _id {a, k: key}, kind, r result, expires (date); also duplicate keys
             trace the first transaction's id, confirmed (its client has read our 250)
 accepted    _id trace id, at (ms), next_attempt (ms), envelope, pending [{address, a, mailbox}], content or parts
 accepted_parts   _id {t: trace id, i: number}, data, at (ms)
+queue       one message for one destination domain. _id (UUIDv7), t trace id, a (absent: no account of ours sent it),
+            domain, reverse_path, envid, ret, smtputf8, eight_bit, size, created_at, expires_at,
+            state ready | claimed | held | done, attempt (from 1: the next one, or the running one),
+            recipients [{address, notify, orcpt, state pending | delivered | failed | removed, attempts,
+            last {at, attempt, outcome, status, reply, reason, host, tls}, dsn_passed_on}], next_attempt,
+            due (when the scheduler looks at it: to publish, or to take back a claim; absent when held or done),
+            published_at, token, lease_until, worker, ended (the token's attempt was reported to its end), lapses
+            (claims in a row that nobody reported), hold (claimed, to be held afterwards), route (an operator's),
+            content (small, and of one document) or content_id, done_at, expires (date; a done one's)
+queue_parts _id content id + number (u32, big-endian), data, at (ms): a message kept once for its queue documents
+transports  _id domain or "*", host ("": the domain's MX), port, tls, username, password
 accounts    _id account id, usage {bytes, messages}, quota_bytes (0: none), quota_messages (0 or absent: none),
             tree_version, last_uid_validity, seq, mailbox_count, inbox (mailbox id), other_subscriptions [names without
             a mailbox], disabled, deleted_at, removals_at, annotation_bytes (absent: 0); the directory adds
@@ -49,8 +60,11 @@ LEASES = "leases"
 MAILBOXES = "mailboxes"
 MIGRATIONS = "migrations"
 PAGES = "pages"
+QUEUE = "queue"
+QUEUE_PARTS = "queue_parts"
 RECENT = "recent"
 RETRIEVED = "retrieved"
+TRANSPORTS = "transports"
 VANISHED = "vanished"
 
 INDEXES: dict[str, list[IndexModel]] = {
@@ -107,4 +121,19 @@ RETENTION_INDEXES: dict[str, list[IndexModel]] = {
     RETRIEVED: [IndexModel([("oldest", 1), ("_id", 1)], name="oldest")],
     ACCOUNTS: [_DAYS],
     DOMAINS: [_DAYS],
+}
+
+QUEUE_INDEXES: dict[str, list[IndexModel]] = {
+    QUEUE: [
+        IndexModel([("state", 1), ("due", 1)], name="due"),
+        IndexModel([("state", 1), ("created_at", 1)], name="age"),
+        IndexModel([("t", 1)], name="trace"),
+        IndexModel([("a", 1), ("_id", 1)], name="account"),
+        IndexModel([("domain", 1), ("_id", 1)], name="domain"),
+        IndexModel([("reverse_path", 1), ("_id", 1)], name="sender"),
+        IndexModel([("content_id", 1)], name="content", partialFilterExpression={"content_id": {"$exists": True}}),
+        IndexModel([("expires", 1)], name="expires", expireAfterSeconds=0),
+    ],
+    QUEUE_PARTS: [IndexModel([("at", 1)], name="age")],
+    TRANSPORTS: [],
 }

@@ -64,7 +64,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "pop3_gateway": (_READ - {"MailboxReadService/Tree"})
     | _MAILDROP
     | {"DirectoryService/Authenticate", "MailboxWriteService/StoreFlags", "MailboxWriteService/Expunge"},
-    "delivery_worker": frozenset(),  # the queue's calls come with outbound mail; never a mailbox
+    "delivery_worker": frozenset(f"QueueService/{method}" for method in ("Claim", "Content", "Renew", "Report")),
 }
 
 

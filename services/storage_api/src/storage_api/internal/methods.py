@@ -14,7 +14,8 @@ from mailboat.storage.v1 import delivery_pb2 as delivery
 from mailboat.storage.v1 import directory_pb2 as directory
 from mailboat.storage.v1 import mailbox_read_pb2 as read
 from mailboat.storage.v1 import mailbox_write_pb2 as write
-from mailboat_store_client import codec, codec_account, codec_append
+from mailboat.storage.v1 import queue_pb2 as queue
+from mailboat_store_client import codec, codec_account, codec_append, codec_queue
 from mailboat_store_client.columns import U32, unpack, unpack_ids
 from mailboat_store_client.framing import cut, unframe
 from mailboat_store_client.ports import Store
@@ -31,6 +32,9 @@ MAX_ADDRESSES = 1000
 MAX_ANNOTATIONS = 1000
 MAX_POLL = 20_000
 MAX_CONFIRMED = 1000
+MAX_CLAIMS = 100
+MAX_RENEWED = 10_000
+MAX_REPORTS = 1000
 KEY_BYTES = 16
 
 
@@ -328,7 +332,10 @@ async def _deliver(store: Store, body: bytes) -> Sequence[bytes]:
     if not envelope.trace_id or not envelope.recipients:
         raise BadRequest("a delivery without a trace id or recipients")
     for recipient in envelope.recipients:
-        _id(recipient.account_id)
+        if not recipient.remote:
+            _id(recipient.account_id)
+    if envelope.account_id:
+        _id(envelope.account_id)
     result = await store.delivery.deliver(envelope, content or b"")
     return (codec.to_deliver_result(result).SerializeToString(),)
 
@@ -338,6 +345,36 @@ async def _confirm(store: Store, body: bytes) -> Sequence[bytes]:
     _at_most(len(trace_ids), MAX_CONFIRMED, "transactions")
     await store.delivery.confirm(trace_ids)
     return ()
+
+
+# Queue
+
+
+async def _claim(store: Store, body: bytes) -> Sequence[bytes]:
+    request = _given(queue.ClaimRequest.FromString, body)
+    _at_most(len(request.jobs), MAX_CLAIMS, "jobs")
+    jobs = _given(codec_queue.from_jobs, request)
+    limit = min(request.max_bytes, MAX_CONTENTS_BYTES)
+    return codec_queue.to_claims(await store.queue.claim(jobs, request.worker, max_bytes=limit, key=_key(request.key)))
+
+
+async def _content(store: Store, body: bytes) -> Sequence[bytes]:
+    request = _given(queue.ContentRequest.FromString, body)
+    return (await store.queue.content(*_given(codec_queue.from_claim, request.claim)),)
+
+
+async def _renew(store: Store, body: bytes) -> Sequence[bytes]:
+    request = _given(queue.RenewRequest.FromString, body)
+    _at_most(len(request.claims), MAX_RENEWED, "claims")
+    renewed = await store.queue.renew([_given(codec_queue.from_claim, claim) for claim in request.claims])
+    return (queue.RenewResponse(renewed=renewed).SerializeToString(),)
+
+
+async def _report(store: Store, body: bytes) -> Sequence[bytes]:
+    reports = _given(codec_queue.from_reports, _given(queue.ReportRequest.FromString, body))
+    _at_most(len(reports), MAX_REPORTS, "reports")
+    taken = await store.queue.report(reports)
+    return (queue.ReportResponse(taken=taken).SerializeToString(),)
 
 
 READ = "MailboxReadService/Read"
@@ -377,4 +414,8 @@ METHODS: dict[str, Method] = {
     "MailboxWriteService/RecordRetrieved": _record_retrieved,
     "DeliveryService/Deliver": _deliver,
     "DeliveryService/Confirm": _confirm,
+    "QueueService/Claim": _claim,
+    "QueueService/Content": _content,
+    "QueueService/Renew": _renew,
+    "QueueService/Report": _report,
 }

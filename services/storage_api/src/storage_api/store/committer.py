@@ -284,6 +284,8 @@ class Committer:
                     for account_id, account in ws.changed_trees.items()
                 ]
                 self._hooks.on_commit(changes)
+            if ws.jobs:
+                self._hooks.on_queued(ws.jobs)
             if ws.trace:
                 self._hooks.on_trace(ws.trace)
         except Exception:

@@ -1,9 +1,10 @@
 """The Delivery port on MongoDB (design.md, section 6).
 
 Local recipients are items for the committer. If they fit into one transaction they are filed by it, and nothing else is
-written. If not, the transaction is kept whole in an `accepted` document first (its message in `accepted_parts`, durable
-before), each item then strikes its recipient in its own transaction, and `sweep_accepted` finishes what a dead process
-left. So whenever `deliver` returns, every recipient reported filed, accepted or duplicate is committed on a majority.
+written. If not, they are all kept in an `accepted` document first (the message in `accepted_parts`, durable before),
+each item then strikes its recipient in its own transaction, and `sweep_accepted` finishes what a dead process left.
+Remote recipients of a submission are one item more, which commits with the others or with the `accepted` document. So
+whenever `deliver` returns, every recipient reported filed, queued, accepted or duplicate is committed on a majority.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from mailboat_common import crash
 from mailboat_common.errors import Failure, Refused, RefusedCode
 from mailboat_common.log import get_logger
 from mailboat_store_client.types import (
+    NO_ACCOUNT,
     AccountId,
     DeliverResult,
     DeliveryStatus,
@@ -27,6 +29,7 @@ from mailboat_store_client.types import (
 
 from ..db import schema
 from ..db.driver import Database, Document, InsertOne, PyMongoError, is_duplicate_key
+from ..queue.submit import Submit, outgoing_of, prepare, submission_key
 from .bodies import Bodies
 from .committer import MAX_BYTES, MAX_ITEMS, Committer
 from .deliver import Accept, Deliver
@@ -63,17 +66,40 @@ class MongoDelivery:
         self._confirm_later(envelope.confirmed)
         by_account: ByAccount = {}
         for recipient in envelope.recipients:
-            by_account.setdefault(recipient.account_id, []).append(recipient)
+            if not recipient.remote:
+                by_account.setdefault(recipient.account_id, []).append(recipient)
+        submit = await self._submit(envelope, content)
         items = await self._items(envelope, by_account, content, accepted=False)
-        fits = len(items) <= MAX_ITEMS and sum(item.size for item in items) <= MAX_BYTES
-        if len(items) <= 1 or fits:
-            outcomes = await self._committer.submit_all(items) if items else []
-            results = dict(zip(by_account, [_status(outcome) for outcome in outcomes], strict=True))
+        total = sum(item.size for item in items) + sum(item.size for item in submit)
+        if len(items) + len(submit) <= 1 or (len(items) < MAX_ITEMS and total <= MAX_BYTES):
+            outcomes = await self._committer.submit_all([*submit, *items])
+            queued = outcomes[: len(submit)]
+            results = dict(zip(by_account, [_status(outcome) for outcome in outcomes[len(submit) :]], strict=True))
             self._tell_refused(envelope, by_account, results)
         else:
-            results = await self._deliver_accepted(envelope, by_account, content)
+            results, queued = await self._deliver_accepted(envelope, by_account, content, submit)
         crash.point("deliver.after_filed")
-        return DeliverResult(tuple(replace(results[r.account_id], address=r.address) for r in envelope.recipients))
+        remote = _remote_results(envelope, queued)
+        return DeliverResult(
+            tuple(
+                remote[r.address] if r.remote else replace(results[r.account_id], address=r.address)
+                for r in envelope.recipients
+            )
+        )
+
+    async def _submit(self, envelope: Envelope, content: bytes) -> list[Submit]:
+        """The item that queues a submission for other servers, if it has recipients there.
+
+        Refused NOT_PERMITTED for what isn't a submission: nobody is relayed for.
+        """
+        remote = [recipient for recipient in envelope.recipients if recipient.remote]
+        if not remote:
+            return []
+        if envelope.account_id == NO_ACCOUNT:
+            raise Refused(RefusedCode.NOT_PERMITTED, "Relaying denied", "remote recipients without a sender's account")
+        message = outgoing_of(envelope, remote, content)
+        key = submission_key(envelope.trace_id)
+        return [Submit(envelope, await prepare(self._db, message, key, self._committer.now()))]
 
     async def _items(
         self, envelope: Envelope, by_account: ByAccount, content: bytes, *, accepted: bool
@@ -87,8 +113,9 @@ class MongoDelivery:
     # More than one transaction
 
     async def _deliver_accepted(
-        self, envelope: Envelope, by_account: ByAccount, content: bytes
-    ) -> dict[AccountId, RecipientResult]:
+        self, envelope: Envelope, by_account: ByAccount, content: bytes, submit: Sequence[Submit]
+    ) -> tuple[dict[AccountId, RecipientResult], list[Any]]:
+        """The local recipients' results, and what `submit`, which commits with the `accepted` document, came to."""
         crash.point("deliver.before_accepted")
         await self._keep_content(envelope.trace_id, content)
         document = {
@@ -98,7 +125,10 @@ class MongoDelivery:
             "size": len(content),
         }
         exempt = {account_id for account_id, recipients in by_account.items() if _exempt(recipients)}
-        not_kept = await self._committer.submit(Accept(envelope, by_account, document, exempt))
+        accept = Accept(envelope, by_account, document, exempt)
+        not_kept, *queued = await self._committer.submit_all([accept, *submit])
+        if isinstance(not_kept, Exception):
+            raise not_kept
         crash.point("deliver.after_accepted")
         results = {account_id: _status(outcome) for account_id, outcome in not_kept.items()}
         self._tell_refused(envelope, by_account, results)
@@ -106,7 +136,7 @@ class MongoDelivery:
         filed = await self._file_accepted(envelope, rest, content)
         gone = [account_id for account_id, result in filed.items() if result.status is DeliveryStatus.GONE]
         await self._finish(envelope.trace_id, gone)
-        return results | filed
+        return results | filed, queued
 
     async def _file_accepted(
         self, envelope: Envelope, by_account: ByAccount, content: bytes
@@ -252,6 +282,21 @@ _FINAL_REFUSALS = (DeliveryStatus.OVER_QUOTA, DeliveryStatus.GONE)
 
 def _exempt(recipients: Sequence[EnvelopeRecipient]) -> bool:
     return any(r.address.partition("@")[0].partition("+")[0].lower() in ALWAYS_ACCEPTED for r in recipients)
+
+
+def _remote_results(envelope: Envelope, queued: Sequence[Any]) -> dict[str, RecipientResult]:
+    """By address, what `Submit` came to."""
+    remote = {
+        r.address: RecipientResult(r.address, DeliveryStatus.UNAVAILABLE) for r in envelope.recipients if r.remote
+    }
+    for outcome in queued:
+        if isinstance(outcome, Refused):
+            raise outcome
+        if isinstance(outcome, list):
+            remote |= {result.address: result for result in outcome}
+        else:
+            log.warning("A message could not be queued", error=repr(outcome))
+    return remote
 
 
 def _status(outcome: Any) -> RecipientResult:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from mailboat_store_client.queue import Job
 from mailboat_store_client.types import AccountId, MailboxChanged, MailboxId
 
 
@@ -16,7 +17,8 @@ from mailboat_store_client.types import AccountId, MailboxChanged, MailboxId
 class TraceEvent:
     """One step of a message's journey; `at` is ms since the epoch.
 
-    `kind` is accepted, filed, duplicate, over_quota or gone.
+    `kind` is accepted, filed, duplicate, over_quota or gone; on the way out queued, attempt, delivered, deferred,
+    failed, and held, released, retried, rerouted or removed by an operator.
     """
 
     trace_id: str
@@ -34,7 +36,10 @@ def _ignore(_news: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """`on_commit` gets one entry for each mailbox and tree a commit changed; `on_trace` its delivery events."""
+    """`on_commit` gets one entry for each mailbox and tree a commit changed; `on_trace` its delivery events;
+    `on_queued` the jobs of what it put into the outbound queue.
+    """
 
     on_commit: Callable[[list[MailboxChanged]], None] = _ignore
     on_trace: Callable[[list[TraceEvent]], None] = _ignore
+    on_queued: Callable[[list[Job]], None] = _ignore

@@ -1,8 +1,9 @@
-"""The store on MongoDB, put together: one committer, the three ports, the bodies."""
+"""The store on MongoDB, put together: one committer, the four ports, the bodies."""
 
 from __future__ import annotations
 
 from ..db.driver import Database
+from ..queue.port import MongoQueue
 from .bodies import Bodies
 from .committer import Committer
 from .delivery import MongoDelivery
@@ -21,6 +22,7 @@ class MongoStore:
         self.read = MongoMailboxRead(db, self.bodies)
         self.write = MongoMailboxWrite(db, self.committer, self.bodies)
         self.delivery = MongoDelivery(db, self.committer, self.bodies, hooks)
+        self.queue = MongoQueue(db, self.committer, hooks)
 
     async def ready(self) -> bool:
         """Whether MongoDB's primary answers."""

@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 
 from mailboat_common.errors import Internal, Refused, RefusedCode
 from mailboat_store_client import names
+from mailboat_store_client.queue import Job
 from mailboat_store_client.types import DEAD, AccountId, Columns, MailboxId
 
 from ..db import schema
-from ..db.driver import Document, WriteOperation
+from ..db.driver import Document, UpdateOne, WriteOperation
 from . import rows as columns_of
 from .hooks import TraceEvent
 from .pages import PAGE_ROWS, TAIL_ROWS, PageRef
@@ -106,6 +107,7 @@ class Workspace:
         self.news: dict[MailboxId, tuple[tuple[AccountId, MailboxId, int], bool]] = {}
         self.changed_trees: dict[AccountId, AccountState] = {}
         self.trace: list[TraceEvent] = []
+        self.jobs: list[Job] = []
         self._undo: list[Callable[[], object]] = []
         self._round = 0
 
@@ -240,6 +242,17 @@ class Workspace:
         target.append(document)
         self.on_rollback(target.pop)
 
+    def change(self, collection: str, document: Document, fields: Document, gone: Iterable[str] = ()) -> Document:
+        """Set and remove fields of a document that was read; mutations after this one see it so. Returns it."""
+        document_id = document["_id"]
+        gone = [name for name in gone if name in document]
+        changed = {name: value for name, value in document.items() if name not in gone} | fields
+        update: Document = {"$set": fields} | ({"$unset": dict.fromkeys(gone, "")} if gone else {})
+        self.operate(collection, document_id, UpdateOne({"_id": document_id}, update))
+        self.documents[collection, document_id] = changed
+        self.on_rollback(lambda: self.documents.__setitem__((collection, document_id), document))
+        return changed
+
     def remember(self, key: DedupeId, document: Document) -> None:
         """A receipt or duplicate key made by this transaction, for the mutations after this one."""
         before = self.dedupe.get(key)
@@ -282,6 +295,11 @@ class Workspace:
         """A trace event after the commit."""
         self.trace.append(event)
         self.on_rollback(self.trace.pop)
+
+    def tell_job(self, job: Job) -> None:
+        """A queue document that can be tried at once after the commit."""
+        self.jobs.append(job)
+        self.on_rollback(self.jobs.pop)
 
     # Rows
 

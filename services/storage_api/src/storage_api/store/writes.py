@@ -20,6 +20,7 @@ ORDER = (
     schema.MAILBOXES,
     schema.PAGES,
     schema.ACCEPTED,
+    schema.QUEUE,
     schema.VANISHED,
     schema.BODIES,
     schema.DEDUPE,

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fmailboat/events/v1/events.proto\x12\x12mailboat.events.v1\"\x9d\x01\n\x0eMailboxChanged\x12\x12\n\naccount_id\x18\x01 \x01(\x0c\x12\x12\n\nmailbox_id\x18\x02 \x01(\x0c\x12\x0e\n\x06modseq\x18\x03 \x01(\x04\x12\x14\n\x0c\x63ommitted_at\x18\x04 \x01(\x03\x12\x0f\n\x07\x64\x65leted\x18\x05 \x01(\x08\x12\x14\n\x0ctree_version\x18\x06 \x01(\x04\x12\x16\n\x0e\x61\x63\x63ount_closed\x18\x07 \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fmailboat/events/v1/events.proto\x12\x12mailboat.events.v1\"\x9d\x01\n\x0eMailboxChanged\x12\x12\n\naccount_id\x18\x01 \x01(\x0c\x12\x12\n\nmailbox_id\x18\x02 \x01(\x0c\x12\x0e\n\x06modseq\x18\x03 \x01(\x04\x12\x14\n\x0c\x63ommitted_at\x18\x04 \x01(\x03\x12\x0f\n\x07\x64\x65leted\x18\x05 \x01(\x08\x12\x14\n\x0ctree_version\x18\x06 \x01(\x04\x12\x16\n\x0e\x61\x63\x63ount_closed\x18\x07 \x01(\x08\"@\n\x0b\x44\x65liveryJob\x12\x10\n\x08queue_id\x18\x01 \x01(\x0c\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x0e\n\x06\x64omain\x18\x03 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,4 +33,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MAILBOXCHANGED']._serialized_start=56
   _globals['_MAILBOXCHANGED']._serialized_end=213
+  _globals['_DELIVERYJOB']._serialized_start=215
+  _globals['_DELIVERYJOB']._serialized_end=279
 # @@protoc_insertion_point(module_scope)

@@ -21,3 +21,13 @@ class MailboxChanged(_message.Message):
     tree_version: int
     account_closed: bool
     def __init__(self, account_id: _Optional[bytes] = ..., mailbox_id: _Optional[bytes] = ..., modseq: _Optional[int] = ..., committed_at: _Optional[int] = ..., deleted: _Optional[bool] = ..., tree_version: _Optional[int] = ..., account_closed: _Optional[bool] = ...) -> None: ...
+
+class DeliveryJob(_message.Message):
+    __slots__ = ("queue_id", "attempt", "domain")
+    QUEUE_ID_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    DOMAIN_FIELD_NUMBER: _ClassVar[int]
+    queue_id: bytes
+    attempt: int
+    domain: str
+    def __init__(self, queue_id: _Optional[bytes] = ..., attempt: _Optional[int] = ..., domain: _Optional[str] = ...) -> None: ...

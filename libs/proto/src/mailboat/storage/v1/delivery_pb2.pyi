@@ -16,6 +16,7 @@ class DeliveryStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DELIVERY_STATUS_OVER_QUOTA: _ClassVar[DeliveryStatus]
     DELIVERY_STATUS_GONE: _ClassVar[DeliveryStatus]
     DELIVERY_STATUS_UNAVAILABLE: _ClassVar[DeliveryStatus]
+    DELIVERY_STATUS_QUEUED: _ClassVar[DeliveryStatus]
 DELIVERY_STATUS_UNSPECIFIED: DeliveryStatus
 DELIVERY_STATUS_FILED: DeliveryStatus
 DELIVERY_STATUS_ACCEPTED: DeliveryStatus
@@ -23,9 +24,10 @@ DELIVERY_STATUS_DUPLICATE: DeliveryStatus
 DELIVERY_STATUS_OVER_QUOTA: DeliveryStatus
 DELIVERY_STATUS_GONE: DeliveryStatus
 DELIVERY_STATUS_UNAVAILABLE: DeliveryStatus
+DELIVERY_STATUS_QUEUED: DeliveryStatus
 
 class DeliverRequest(_message.Message):
-    __slots__ = ("trace_id", "reverse_path", "recipients", "content_sha256", "listener", "client", "helo", "authenticated", "smtputf8", "envid", "ret", "size", "confirmed")
+    __slots__ = ("trace_id", "reverse_path", "recipients", "content_sha256", "listener", "client", "helo", "authenticated", "smtputf8", "envid", "ret", "size", "confirmed", "account_id")
     class Recipient(_message.Message):
         __slots__ = ("address", "account_id", "mailbox", "notify", "orcpt")
         ADDRESS_FIELD_NUMBER: _ClassVar[int]
@@ -52,6 +54,7 @@ class DeliverRequest(_message.Message):
     RET_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
     CONFIRMED_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
     trace_id: str
     reverse_path: str
     recipients: _containers.RepeatedCompositeFieldContainer[DeliverRequest.Recipient]
@@ -65,7 +68,8 @@ class DeliverRequest(_message.Message):
     ret: str
     size: int
     confirmed: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, trace_id: _Optional[str] = ..., reverse_path: _Optional[str] = ..., recipients: _Optional[_Iterable[_Union[DeliverRequest.Recipient, _Mapping]]] = ..., content_sha256: _Optional[bytes] = ..., listener: _Optional[str] = ..., client: _Optional[str] = ..., helo: _Optional[str] = ..., authenticated: _Optional[str] = ..., smtputf8: _Optional[bool] = ..., envid: _Optional[str] = ..., ret: _Optional[str] = ..., size: _Optional[int] = ..., confirmed: _Optional[_Iterable[str]] = ...) -> None: ...
+    account_id: bytes
+    def __init__(self, trace_id: _Optional[str] = ..., reverse_path: _Optional[str] = ..., recipients: _Optional[_Iterable[_Union[DeliverRequest.Recipient, _Mapping]]] = ..., content_sha256: _Optional[bytes] = ..., listener: _Optional[str] = ..., client: _Optional[str] = ..., helo: _Optional[str] = ..., authenticated: _Optional[str] = ..., smtputf8: _Optional[bool] = ..., envid: _Optional[str] = ..., ret: _Optional[str] = ..., size: _Optional[int] = ..., confirmed: _Optional[_Iterable[str]] = ..., account_id: _Optional[bytes] = ...) -> None: ...
 
 class DeliverResponse(_message.Message):
     __slots__ = ("recipients",)
