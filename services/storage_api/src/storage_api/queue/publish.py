@@ -75,10 +75,10 @@ class JobPublisher:
         _sent.inc(number)
         _lost.inc(len(jobs) - number)
         now = self._clock()
-        noted = self._db[schema.QUEUE].unacknowledged_by_majority()  # lost, it is published once more
         for attempt, ids in sent.items():
             query = {"_id": {"$in": ids}, "state": READY, "attempt": attempt}
-            await noted.update_many(query, {"$set": {"published_at": now, "due": now + REPUBLISH_MS}})
+            # On a majority: the next round reads what a majority has, and would publish all of them again.
+            await self._db[schema.QUEUE].update_many(query, {"$set": {"published_at": now, "due": now + REPUBLISH_MS}})
         return number
 
     async def room(self, most: int) -> int:
