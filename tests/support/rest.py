@@ -11,7 +11,8 @@ import bcrypt
 import httpx
 import pytest
 from mailboat_common.ids import uuid7
-from storage_api.assembly import Api, Core
+from storage_api.assembly import Api, Core, now_ms
+from storage_api.audit_log import AuditLog
 from storage_api.db.driver import Database
 from storage_api.db.migrations import migrate
 from storage_api.directory.schema import STEPS
@@ -30,7 +31,7 @@ class World:
     """The REST application with a platform token, and a domain of its own."""
 
     def __init__(self, core: Core, api: Api) -> None:
-        self.core, self.api = core, api
+        self.core, self.api, self.audit_log = core, api, AuditLog(core.db, now_ms)
         self.domain = f"r{next(_numbers)}.{uuid7().hex()}.test"
         transport = httpx.ASGITransport(api.rest, raise_app_exceptions=False)
         self.http = httpx.AsyncClient(transport=transport, base_url="http://api")

@@ -35,6 +35,7 @@ from .queue.publish import JobPublisher
 from .queue.scheduler import Scheduler
 from .rest.app import create_app
 from .rest.context import Context
+from .rest.keys import Keys
 from .settings import Settings
 from .space import CHECK_SECONDS, Space
 from .store.audit import audit
@@ -174,6 +175,7 @@ class Api:
                 domains=Domains(db, now_ms, directory.forget),
                 accounts=accounts,
                 tokens=self.tokens,
+                keys=Keys(db, now_ms),
                 trace=core.trace,
                 audit_log=AuditLog(db, now_ms),
                 mailboxes=core.mongo.read,

@@ -10,6 +10,8 @@ throttle     _id "c:…" (client address) or "l:…" (login), n failures, at (ms
 tokens       _id, name, hash (SHA-256), scopes [str], created_at (ms); of an account: a, account (its address then)
 audit_log    _id uuid7, at (ms), actor, action, target, details
 trace        _id uuid7, t trace id, at (ms), kind, a, m, uid, details, expires (date)
+idempotency  _id SHA-256 of token and key, f the request's fingerprint, run (whoever works on it), m the mutation's key,
+             until (ms; then `run` is dead), status, headers, body once it is done, expires (date)
 outbox       events for other systems (later); counted for `outbox_pending`
 """
 
@@ -22,6 +24,7 @@ ADDRESSES = "addresses"
 AUDIT_LOG = "audit_log"
 CREDENTIALS = "credentials"
 DOMAINS = "domains"
+IDEMPOTENCY = "idempotency"
 OUTBOX = "outbox"
 THROTTLE = "throttle"
 TOKENS = "tokens"
@@ -46,10 +49,15 @@ INDEXES: dict[str, list[IndexModel]] = {
     TRACE: [_EXPIRES, IndexModel([("t", 1), ("at", 1)], name="trace")],
     OUTBOX: [],
 }
+IDEMPOTENCY_INDEXES = {IDEMPOTENCY: [_EXPIRES]}
 
 
 async def _directory(db: Database) -> None:
     await create_collections(db, INDEXES)
 
 
-STEPS: list[tuple[str, Step]] = [("0001-directory", _directory)]
+async def _idempotency(db: Database) -> None:
+    await create_collections(db, IDEMPOTENCY_INDEXES)
+
+
+STEPS: list[tuple[str, Step]] = [("0001-directory", _directory), ("0002-idempotency", _idempotency)]

@@ -16,6 +16,7 @@ from ..tokens import Token
 from . import paging
 from .context import Caller, Context, Ctx, not_permitted
 from .models import AccountChange, AccountOut, Batch, BatchOut, BatchRow, NewAccount, Page, RowResult
+from .problems import described
 
 router = APIRouter(tags=["accounts"])
 
@@ -30,7 +31,7 @@ def require_management(caller: Token, address: str) -> None:
         raise not_permitted(f"domain:{domain}" if domain else "platform")
 
 
-@router.post("/accounts", status_code=201)
+@router.post("/accounts", status_code=201, summary="Create an account", responses=described(400, 404, 409))
 async def create_account(body: NewAccount, ctx: Ctx, caller: Caller) -> AccountOut:
     """Creates an account with the default mailboxes."""
     require_management(caller, body.address)
@@ -42,7 +43,7 @@ async def create_account(body: NewAccount, ctx: Ctx, caller: Caller) -> AccountO
     return AccountOut.of(account)
 
 
-@router.post("/accounts:batch")
+@router.post("/accounts:batch", summary="Make many accounts be as given")
 async def put_accounts(body: Batch, ctx: Ctx, caller: Caller) -> BatchOut:
     """Makes up to 500 accounts be as given. Rows are judged one by one; repeating a request changes nothing."""
     gate = asyncio.Semaphore(AT_ONCE)
@@ -71,7 +72,7 @@ async def _put(ctx: Context, caller: Token, row: BatchRow) -> RowResult:
     return RowResult(address=row.address, result=done.value)
 
 
-@router.get("/accounts")
+@router.get("/accounts", summary="List accounts", responses=described(400))
 async def list_accounts(
     ctx: Ctx,
     caller: Caller,
@@ -87,14 +88,14 @@ async def list_accounts(
     return Page(items=[AccountOut.of(account) for account in accounts[:limit]], next=more)
 
 
-@router.get("/accounts/{address}")
+@router.get("/accounts/{address}", summary="Show an account", responses=described(404))
 async def show_account(address: str, ctx: Ctx, caller: Caller) -> AccountOut:
     """One account."""
     require_management(caller, address)
     return AccountOut.of(await ctx.accounts.get(address))
 
 
-@router.patch("/accounts/{address}")
+@router.patch("/accounts/{address}", summary="Change an account", responses=described(400, 404))
 async def change_account(address: str, body: AccountChange, ctx: Ctx, caller: Caller) -> AccountOut:
     """Changes password, quotas, hidden IMAP capabilities, whether the account is disabled, and how long what POP3
     retrieved stays.
@@ -114,7 +115,7 @@ async def change_account(address: str, body: AccountChange, ctx: Ctx, caller: Ca
     return AccountOut.of(account)
 
 
-@router.delete("/accounts/{address}", status_code=204)
+@router.delete("/accounts/{address}", status_code=204, summary="Delete an account", responses=described(404))
 async def remove_account(address: str, ctx: Ctx, caller: Caller) -> Response:
     """Deletes an account and its mail."""
     require_management(caller, address)

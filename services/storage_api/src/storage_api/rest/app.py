@@ -9,7 +9,9 @@ from starlette.routing import Route
 from . import accounts, domains, mail, mailboxes, message, messages, problems, search, tokens
 from .access import TABLE
 from .context import OWN, Context, authorize
+from .description import describe
 from .gate import Gate
+from .idempotency import Idempotency
 
 ACCOUNT = "/v1/accounts/{address:encoded}"
 MOUNTS: tuple[tuple[str, APIRouter], ...] = (
@@ -31,19 +33,26 @@ MOUNTS: tuple[tuple[str, APIRouter], ...] = (
 
 def create_app(context: Context, *, bytes_in_flight: int) -> AsgiApp:
     """The ASGI application. `bytes_in_flight`: large bodies of running requests, all together."""
+    routes = build()
+    routes.state.context = context
+    return Gate(Idempotency(routes, context.keys), context.tokens, bytes_in_flight)
+
+
+def build() -> FastAPI:
+    """The routes with their description."""
     app = FastAPI(
         title="Mailboat",
         version="1",
-        description="Domains, accounts, tokens, mailboxes, messages and traces of a Mailboat platform.",
         openapi_url="/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
         dependencies=[Depends(authorize)],
+        generate_unique_id_function=lambda route: route.name,
     )
-    app.state.context = context
     for prefix, router in MOUNTS:
         missing = {route.name for route in router.routes if isinstance(route, Route)} - TABLE.keys()
         assert not missing, f"rest/access.py says nobody may call {missing}"
         app.include_router(router, prefix=prefix)
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign]  # the documented way to extend it
     problems.install(app)
-    return Gate(app, context.tokens, bytes_in_flight)
+    return app

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 from urllib.parse import unquote
 
 from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from mailboat_common.errors import Refused, RefusedCode
 from mailboat_common.ids import uuid7
 from mailboat_store_client.ports import Delivery, Directory, MailboxRead, MailboxWrite
@@ -23,10 +22,11 @@ from ..directory.domains import Domains
 from ..tokens import Token, Tokens
 from ..trace import TraceLog
 from .access import TABLE, domain_of, lacking, permits
+from .keys import Keys
 
 OWN = "/v1/me"
 MUTATION_KEY = "mailboat.mutation_key"
-_bearer = HTTPBearer(auto_error=False, description="A token made with POST /v1/tokens")
+CALLER = "mailboat.caller"
 
 
 class _Encoded(Convertor[str]):
@@ -53,6 +53,7 @@ class Context:
     domains: Domains
     accounts: Accounts
     tokens: Tokens
+    keys: Keys
     trace: TraceLog
     audit_log: AuditLog
     mailboxes: MailboxRead
@@ -68,17 +69,9 @@ def _context(request: Request) -> Context:
     return context
 
 
-async def _caller(
-    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
-) -> Token:
-    token = await _context(request).tokens.identify(credentials.credentials) if credentials else None
-    if token is None:
-        raise HTTPException(401, "A valid bearer token is needed", {"www-authenticate": "Bearer"})
-    return token
-
-
-async def authorize(request: Request, token: Annotated[Token, Depends(_caller)]) -> Token:
-    """The caller, who may call this operation by the table in `access`. Refused NOT_PERMITTED."""
+async def authorize(request: Request) -> Token:
+    """The caller (whom the gate knows), who may call this operation by the table in `access`. Refused NOT_PERMITTED."""
+    token: Token = request.scope[CALLER]
     access = TABLE[request.scope["endpoint"].__name__]
     ways = access.own if is_own(request) else access.ways
     domain = domain_of(request.scope["route"].path, request.path_params)

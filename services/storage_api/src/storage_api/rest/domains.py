@@ -7,11 +7,12 @@ from fastapi import APIRouter, Response
 from . import paging
 from .context import Caller, Ctx
 from .models import DomainChange, DomainOut, NewDomain, Page
+from .problems import described
 
 router = APIRouter(tags=["domains"])
 
 
-@router.post("/domains", status_code=201)
+@router.post("/domains", status_code=201, summary="Add a domain", responses=described(400, 409))
 async def add_domain(body: NewDomain, ctx: Ctx, caller: Caller) -> DomainOut:
     """Adds a domain."""
     domain = await ctx.domains.add(body.name)
@@ -19,7 +20,7 @@ async def add_domain(body: NewDomain, ctx: Ctx, caller: Caller) -> DomainOut:
     return DomainOut.of(domain)
 
 
-@router.get("/domains")
+@router.get("/domains", summary="List domains", responses=described(400))
 async def list_domains(
     ctx: Ctx, _caller: Caller, cursor: paging.Cursor = "", limit: paging.Limit = 100
 ) -> Page[DomainOut]:
@@ -29,13 +30,13 @@ async def list_domains(
     return Page(items=[DomainOut.of(domain) for domain in domains[:limit]], next=more)
 
 
-@router.get("/domains/{name}")
+@router.get("/domains/{name}", summary="Show a domain", responses=described(404))
 async def show_domain(name: str, ctx: Ctx, _caller: Caller) -> DomainOut:
     """One domain."""
     return DomainOut.of(await ctx.domains.get(name))
 
 
-@router.patch("/domains/{name}")
+@router.patch("/domains/{name}", summary="Change a domain", responses=described(400, 404))
 async def change_domain(name: str, body: DomainChange, ctx: Ctx, caller: Caller) -> DomainOut:
     """Names the domain's administrator; says how long what POP3 retrieved stays."""
     details: dict[str, object] = {}
@@ -49,7 +50,7 @@ async def change_domain(name: str, body: DomainChange, ctx: Ctx, caller: Caller)
     return DomainOut.of(domain)
 
 
-@router.delete("/domains/{name}", status_code=204)
+@router.delete("/domains/{name}", status_code=204, summary="Remove a domain", responses=described(404, 409))
 async def remove_domain(name: str, ctx: Ctx, caller: Caller) -> Response:
     """Removes a domain without accounts."""
     await ctx.domains.remove(name)

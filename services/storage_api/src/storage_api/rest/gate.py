@@ -15,6 +15,7 @@ from mailboat_common.errors import Failure
 from mailboat_common.limits import ByteBudget
 
 from ..tokens import Token, Tokens
+from .context import CALLER
 from .problems import failed, problem
 
 MAX_REQUEST = 4 << 20
@@ -47,6 +48,7 @@ class Gate:
                 headers = {"www-authenticate": "Bearer"}
                 await problem(401, "A valid bearer token is needed", headers=headers)(scope, receive, send)
                 return
+            scope[CALLER] = token
         limit = MAX_MESSAGE if _WITH_MESSAGE.fullmatch(scope["path"]) else MAX_REQUEST
         length = _length(scope)
         if length is None or length > limit:

@@ -28,7 +28,7 @@ async def list_mailboxes(ctx: Ctx, account: Account) -> MailboxesOut:
     return MailboxesOut(version=tree.version, items=[MailboxOut.of(head) for head in tree.mailboxes])
 
 
-@router.post("/mailboxes", status_code=201, summary="Create a mailbox", responses=described(404, 409))
+@router.post("/mailboxes", status_code=201, summary="Create a mailbox", responses=described(400, 404, 409))
 async def create_mailbox(body: NewMailbox, ctx: Ctx, caller: Caller, account: Account, key: MutationKey) -> MailboxOut:
     """Creates a mailbox and the levels above it that are missing."""
     use = None if body.special_use is None else SpecialUse(body.special_use)
@@ -43,7 +43,7 @@ async def show_mailbox(name: Name, ctx: Ctx, account: Account) -> MailboxOut:
     return MailboxOut.of(await ctx.mailboxes.head(account.account_id, name))
 
 
-@router.patch("/mailboxes/{name:encoded}", summary="Rename or subscribe a mailbox", responses=described(404, 409))
+@router.patch("/mailboxes/{name:encoded}", summary="Rename or subscribe a mailbox", responses=described(400, 404, 409))
 async def change_mailbox(
     *, name: Name, body: MailboxChange, ctx: Ctx, caller: Caller, account: Account, key: MutationKey
 ) -> MailboxOut:
@@ -61,7 +61,7 @@ async def change_mailbox(
     return MailboxOut.of(await ctx.mailboxes.head(account.account_id, shown))
 
 
-@router.delete("/mailboxes/{name:encoded}", status_code=204, summary="Delete a mailbox", responses=described(404, 409))
+@router.delete("/mailboxes/{name:encoded}", status_code=204, summary="Delete a mailbox", responses=described(400, 404))
 async def remove_mailbox(name: Name, ctx: Ctx, caller: Caller, account: Account, key: MutationKey) -> Response:
     """Deletes a mailbox with its messages; INBOX, and one with mailboxes below it, can't be deleted."""
     head: MailboxHead = await ctx.mailboxes.head(account.account_id, name)

@@ -13,14 +13,25 @@ from mailboat_common.log import get_logger
 
 from .accounts import require_management
 from .context import Caller, Context, Ctx, Target
-from .mail import audit_reading, find, raw_answer
+from .mail import RFC822, audit_reading, find, raw_answer
 from .models import StepOut, TraceOut
+from .problems import described
 
 router = APIRouter(tags=["messages"])
 log = get_logger(__name__)
 
+NDJSON = "application/x-ndjson"
 
-@router.get("/messages/{message}/raw", response_class=StreamingResponse)
+
+@router.get(
+    "/messages/{message}/raw",
+    response_class=StreamingResponse,
+    summary="Read the bytes of a message that a trace names",
+    responses={
+        200: {"content": {RFC822: {"schema": {"type": "string", "format": "binary"}}}, "description": "The message"},
+        **described(404),
+    },
+)
 async def raw_message(
     ctx: Ctx,
     caller: Caller,
@@ -36,7 +47,7 @@ async def raw_message(
     return await raw_answer(ctx, target, columns.body_id(row), columns.sizes[row], None)
 
 
-@router.get("/trace/{trace_id}")
+@router.get("/trace/{trace_id}", summary="Follow a message's journey", responses=described(404))
 async def show_trace(trace_id: Annotated[str, Path(max_length=64)], ctx: Ctx, _caller: Caller) -> TraceOut:
     """A message's journey, oldest step first. Kept for 30 days."""
     steps = await ctx.trace.timeline(trace_id.lower())
@@ -45,14 +56,21 @@ async def show_trace(trace_id: Annotated[str, Path(max_length=64)], ctx: Ctx, _c
     return TraceOut(trace_id=trace_id.lower(), events=[StepOut.of(step) for step in steps])
 
 
-@router.post("/audit", response_class=StreamingResponse)
+@router.post(
+    "/audit",
+    response_class=StreamingResponse,
+    summary="Check that nothing accepted is lost",
+    responses={
+        200: {"content": {NDJSON: {"schema": {"type": "string"}}}, "description": "Findings, a JSON object a line"}
+    },
+)
 async def audit(ctx: Ctx, caller: Caller, deep: bool = False) -> StreamingResponse:
     """Checks every account; one JSON object a line: findings, at the end `{"summary": …}`, else it broke off.
 
     `deep` reads every body as well.
     """
     await ctx.audit_log.record(caller, "audit", "all", {"deep": deep})
-    return StreamingResponse(_findings(ctx, deep), media_type="application/x-ndjson")
+    return StreamingResponse(_findings(ctx, deep), media_type=NDJSON)
 
 
 async def _findings(ctx: Context, deep: bool) -> AsyncIterator[bytes]:

@@ -31,6 +31,35 @@ _DAYS = (
     "EXPIRE tells clients, and the worker sees to it, whatever they do."
 )
 
+_ACCOUNT: dict[str, Any] = {
+    "id": "1vjrg9gsmwgr2yj6zc38mvxq54",
+    "address": "alice@example.test",
+    "quota_bytes": 5368709120,
+    "quota_messages": 0,
+    "used_bytes": 123456,
+    "messages": 42,
+    "disabled": False,
+    "imap_masked_capabilities": [],
+    "created_at": 1764115200000,
+    "pop3_retention_days": None,
+}
+_ROW = {"address": "alice@example.test", "password": "correct horse battery"}
+_TOKEN: dict[str, Any] = {
+    "id": "1vjrg9gsmwgr2yj6zc38mvxq56",
+    "name": "crm",
+    "scopes": ["domain:example.test", "read-mail"],
+    "account": None,
+    "created_at": 1764115200000,
+}
+_STEP: dict[str, Any] = {
+    "at": 1764115200000,
+    "kind": "filed",
+    "account": "alice@example.test",
+    "mailbox": "INBOX",
+    "message": "1vjrg9gsmwgr2yj6zc38mvxq54.17",
+    "details": {},
+}
+
 Item = TypeVar("Item")
 
 
@@ -65,12 +94,14 @@ class _Secret(Strict):
 class NewDomain(Strict):
     """A domain to take mail for."""
 
+    model_config = example(name="example.test")
     name: DomainText
 
 
 class DomainChange(Strict):
     """What isn't given stays. `admin`: the account that gets the mail of postmaster@ and abuse@."""
 
+    model_config = example(admin="alice@example.test", pop3_retention_days=30)
     admin: AddressText | None = None
     pop3_retention_days: Days | None = Field(None, description=_DAYS + " null: never")
 
@@ -84,6 +115,7 @@ class DomainChange(Strict):
 class NewAccount(_Secret):
     """An account to create; a password or a hash is needed."""
 
+    model_config = example(**_ROW, quota_bytes=5368709120)
     address: AddressText
     quota_bytes: Quota = 0
     quota_messages: MessageQuota = 0
@@ -92,6 +124,7 @@ class NewAccount(_Secret):
 class AccountChange(_Secret):
     """What isn't given stays. `imap_masked_capabilities` replaces the list; it holds from the next login on."""
 
+    model_config = example(quota_bytes=10737418240, disabled=False)
     quota_bytes: Quota | None = None
     quota_messages: MessageQuota | None = None
     disabled: bool | None = None
@@ -102,6 +135,7 @@ class AccountChange(_Secret):
 class BatchRow(Strict):
     """One row of an import. A row may be wrong without spoiling the others, so it is judged later."""
 
+    model_config = example(**_ROW)
     address: Annotated[str, Field(max_length=1024)]
     password: Password | None = None
     password_hash: PasswordHash | None = None
@@ -112,12 +146,14 @@ class BatchRow(Strict):
 class Batch(Strict):
     """Accounts to make so."""
 
+    model_config = example(accounts=[_ROW])
     accounts: Annotated[list[BatchRow], Field(max_length=MAX_BATCH)]
 
 
 class NewToken(Strict):
     """A token to make."""
 
+    model_config = example(name="crm", scopes=["domain:example.test", "read-mail"])
     name: Annotated[str, Field(min_length=1, max_length=100)]
     scopes: Annotated[list[Annotated[str, Field(max_length=300)]], Field(min_length=1, max_length=50)]
     account: AddressText | None = Field(None, description="Whose token it is; needed for the scope self")
@@ -126,6 +162,9 @@ class NewToken(Strict):
 class DomainOut(BaseModel):
     """A domain."""
 
+    model_config = example(
+        name="example.test", admin="alice@example.test", created_at=1764115200000, pop3_retention_days=None
+    )
     name: str
     admin: str | None
     created_at: int = Field(description="Milliseconds since the epoch")
@@ -145,6 +184,7 @@ class DomainOut(BaseModel):
 class AccountOut(BaseModel):
     """An account."""
 
+    model_config = example(**_ACCOUNT)
     id: str
     address: str
     quota_bytes: int
@@ -176,6 +216,7 @@ class AccountOut(BaseModel):
 class RowResult(BaseModel):
     """What became of one row, in the order of the request."""
 
+    model_config = example(address="alice@example.test", result="created", error=None)
     address: str
     result: Literal["created", "updated", "unchanged", "error"]
     error: str | None = None
@@ -184,12 +225,14 @@ class RowResult(BaseModel):
 class BatchOut(BaseModel):
     """What became of the rows."""
 
+    model_config = example(results=[{"address": "alice@example.test", "result": "created", "error": None}])
     results: list[RowResult]
 
 
 class TokenOut(BaseModel):
     """A token without its text."""
 
+    model_config = example(**_TOKEN)
     id: str
     name: str
     scopes: list[str]
@@ -211,12 +254,14 @@ class TokenOut(BaseModel):
 class NewTokenOut(TokenOut):
     """A new token with its text, which is shown this once."""
 
+    model_config = example(**_TOKEN | {"token": "mbt_5wCkz3PjW8Qn1fL0yT7uRb2VxHs9dGmA4eKoJiNcBqE"})
     token: str
 
 
 class StepOut(BaseModel):
     """One step of a message's journey."""
 
+    model_config = example(**_STEP)
     at: int = Field(description="Milliseconds since the epoch")
     kind: str
     account: str | None
@@ -240,6 +285,7 @@ class StepOut(BaseModel):
 class TraceOut(BaseModel):
     """A message's journey."""
 
+    model_config = example(trace_id="1vjrg9gsmwgr2yj6zc38mvxq57", events=[_STEP])
     trace_id: str
     events: list[StepOut]
 

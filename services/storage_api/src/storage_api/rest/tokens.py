@@ -7,12 +7,13 @@ from fastapi import APIRouter, Response
 from . import paging
 from .context import Caller, Ctx
 from .models import NewToken, NewTokenOut, Page, TokenOut
+from .problems import described
 
 router = APIRouter(tags=["tokens"])
 
 
-@router.post("/tokens", status_code=201)
-async def create_token(body: NewToken, ctx: Ctx, caller: Caller) -> NewTokenOut:
+@router.post("/tokens", status_code=201, summary="Make a token", responses=described(400, 404))
+async def create_token(body: NewToken, ctx: Ctx, caller: Caller, response: Response) -> NewTokenOut:
     """Makes a token; its text is in this answer and nowhere else."""
     account = None if body.account is None else await ctx.accounts.get(body.account)
     owner = None if account is None else (account.account_id, account.address)
@@ -21,10 +22,11 @@ async def create_token(body: NewToken, ctx: Ctx, caller: Caller) -> NewTokenOut:
     if token.account:
         details["account"] = token.account
     await ctx.audit_log.record(caller, "token.create", token.token_id, details)
+    response.headers["cache-control"] = "no-store"
     return NewTokenOut(**TokenOut.of(token).model_dump(), token=text)
 
 
-@router.get("/tokens")
+@router.get("/tokens", summary="List tokens", responses=described(400))
 async def list_tokens(
     ctx: Ctx, _caller: Caller, cursor: paging.Cursor = "", limit: paging.Limit = 100
 ) -> Page[TokenOut]:
@@ -34,7 +36,7 @@ async def list_tokens(
     return Page(items=[TokenOut.of(token) for token in tokens[:limit]], next=more)
 
 
-@router.delete("/tokens/{token_id}", status_code=204)
+@router.delete("/tokens/{token_id}", status_code=204, summary="Revoke a token", responses=described(404))
 async def revoke_token(token_id: str, ctx: Ctx, caller: Caller) -> Response:
     """Ends a token."""
     token = await ctx.tokens.revoke(token_id)

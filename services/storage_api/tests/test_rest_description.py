@@ -1,0 +1,108 @@
+"""The API's description: complete for each operation, its examples true, its scopes those that are asked for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from storage_api.rest.access import THIS_DOMAIN
+from storage_api.rest.app import MOUNTS, build
+
+from tests.support.rest import World
+
+DOCUMENT: dict[str, Any] = build().openapi()
+SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
+OPERATIONS = [
+    (method, path, operation) for path, methods in DOCUMENT["paths"].items() for method, operation in methods.items()
+]
+KINDS: tuple[tuple[str, ...], ...] = (
+    ("platform",),
+    ("platform", "read-mail"),
+    ("platform", "submit"),
+    (THIS_DOMAIN,),
+    (THIS_DOMAIN, "read-mail"),
+    (THIS_DOMAIN, "submit"),
+    ("domain:elsewhere.test", "read-mail", "submit"),
+    ("read-mail",),
+    ("submit",),
+    ("queue",),
+    ("self",),
+)
+
+
+def schemas_of(operation: dict[str, Any]) -> Iterator[str]:
+    """The models of an operation's bodies, by name."""
+    bodies = [operation.get("requestBody", {}), *operation["responses"].values()]
+    for content in (body.get("content", {}) for body in bodies):
+        for kind in content.values():
+            if "$ref" in kind["schema"]:
+                yield kind["schema"]["$ref"].rpartition("/")[2]
+            else:
+                assert "example" in kind or kind["schema"].get("type") == "string"
+
+
+@pytest.mark.parametrize(("method", "path", "operation"), OPERATIONS, ids=[o["operationId"] for *_, o in OPERATIONS])
+def test_an_operation_is_described(method: str, path: str, operation: dict[str, Any]) -> None:
+    assert operation["summary"]
+    assert operation["description"].endswith(".")
+    assert operation["tags"]
+    assert operation["security"]
+    assert all(need["token"] for need in operation["security"])
+    assert {"401", "403", "422", "503"} <= operation["responses"].keys()
+    assert [name for name in schemas_of(operation) if not SCHEMAS[name].get("examples")] == []
+    assert all(parameter["schema"] for parameter in operation["parameters"])
+    named = {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "path"}
+    assert named == {segment[1:-1] for segment in path.split("/") if segment.startswith("{")}
+    keys = [parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "header"]
+    assert ("Idempotency-Key" in keys) == (method == "post" and path != "/v1/audit")
+
+
+def test_operations_have_names_of_their_own() -> None:
+    names = [operation["operationId"] for *_, operation in OPERATIONS]
+    assert sorted(set(names)) == sorted(names)
+    assert sum(len(router.routes) for _, router in MOUNTS) == len(names)
+
+
+def models() -> list[type[BaseModel]]:
+    def below(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+        for child in model.__subclasses__():
+            yield child
+            yield from below(child)
+
+    return [model for model in below(BaseModel) if model.__module__.startswith("storage_api.rest.")]
+
+
+@pytest.mark.parametrize("model", models(), ids=lambda model: model.__name__)
+def test_examples_are_what_the_models_take(model: type[BaseModel]) -> None:
+    extra: Any = model.model_config.get("json_schema_extra") or {}
+    for example in extra.get("examples", ()):
+        assert model.model_validate(example).model_dump(by_alias=True, exclude_unset=True) == example
+
+
+async def test_every_operation_asks_for_the_scopes_it_names(world: World) -> None:
+    account = world.at("owner")
+    assert (await world.call("POST", "/accounts", {"address": account, "password": "correct horse"}))[0] == 201
+    tokens = {}
+    for kind in KINDS:
+        scopes = [scope.replace(THIS_DOMAIN, f"domain:{world.domain}") for scope in kind]
+        tokens[kind] = await world.scoped(*scopes, account=account if kind == ("self",) else None)
+    for (method, path, operation), kind in itertools.product(OPERATIONS, KINDS):
+        ways = [set(need["token"]) for need in operation["security"]]
+        may = any(way <= set(kind) for way in ways)
+        own = f"{path}/".startswith("/v1/me/")
+        where = path.removeprefix("/v1").replace("{address}", world.at("nobody")).replace("{name}", "nothing")
+        status = (await world.raw(method.upper(), where, token=tokens[kind])).status_code
+        if own and may and kind != ("self",):
+            assert status == 403, "a token of nobody has no mail of its own"
+        elif may and THIS_DOMAIN in kind and "{address}" not in path and "{name}" not in path:
+            assert status != 401  # the handler knows which domain it is about
+        elif "domain:elsewhere.test" in kind and "{address}" not in path:
+            assert status != 401
+        else:
+            assert (status == 403) == (not may), (method, path, kind, status)
+    for method, path, _ in OPERATIONS:
+        answer = await world.raw(method.upper(), path.removeprefix("/v1"), token="nonsense")
+        assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
