@@ -337,6 +337,8 @@ MAIL_PATHS = {
         "/messages/{message}/parts/{path}",
         "/messages/{message}/move",
         "/messages/{message}/copy",
+        "/submit",
+        "/submit/raw",
     )
 }
 
@@ -353,6 +355,8 @@ async def test_the_description_is_served(world: World) -> None:
         "/v1/tokens",
         "/v1/tokens/{token_id}",
         *MAIL_PATHS,
+        "/v1/me",
+        "/v1/me/password",
         "/v1/messages/{message}/raw",
         "/v1/trace/{trace_id}",
         "/v1/audit",

@@ -54,7 +54,9 @@ async def test_a_message_is_appended_once(world: World, monkeypatch: pytest.Monk
     path = f"/accounts/{world.at('alice')}/mailboxes/INBOX/messages"
 
     async def append() -> httpx.Response:
-        return await world.raw("POST", path, b"Subject: x\r\n\r\nx", headers={**RFC822, "idempotency-key": world.domain})
+        return await world.raw(
+            "POST", path, b"Subject: x\r\n\r\nx", headers={**RFC822, "idempotency-key": world.domain}
+        )
 
     async def count() -> int:
         return int((await world.call("GET", f"/accounts/{world.at('alice')}"))[1]["messages"])

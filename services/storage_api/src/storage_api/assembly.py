@@ -182,6 +182,7 @@ class Api:
                 write=core.mongo.write,
                 delivery=core.mongo.delivery,
                 directory=directory,
+                hostname=settings.hostname,
                 full=lambda: core.space.full,
                 audit=self._audit,
             ),

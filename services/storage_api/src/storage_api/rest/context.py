@@ -60,6 +60,7 @@ class Context:
     write: MailboxWrite
     delivery: Delivery
     directory: Directory
+    hostname: str
     full: Callable[[], bool]
     audit: Callable[[bool], AsyncIterator[dict[str, Any]]]
 

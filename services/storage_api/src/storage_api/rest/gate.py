@@ -20,12 +20,15 @@ from .problems import failed, problem
 
 MAX_REQUEST = 4 << 20
 MAX_MESSAGE = 50 << 20
+MAX_JSON_MESSAGE = 70 << 20  # base64 makes four octets of three
 LARGE = 256 << 10
 BUDGET_SECONDS = 10.0
 OPEN = "/v1/openapi.json"
 
 _KEPT = re.compile(rb"(%2[Ff]|%25)")
-_WITH_MESSAGE = re.compile(r"/v1/(?:me|accounts/[^/]+)/mailboxes/[^/]+/messages")
+_ACCOUNT = r"/v1/(?:me|accounts/[^/]+)"
+_WITH_MESSAGE = re.compile(_ACCOUNT + r"/(?:mailboxes/[^/]+/messages|submit/raw)")
+_WITH_ATTACHMENTS = re.compile(_ACCOUNT + r"/submit")
 
 
 class Gate:
@@ -34,7 +37,7 @@ class Gate:
     def __init__(self, app: AsgiApp, tokens: Tokens, bytes_in_flight: int) -> None:
         self._app = app
         self._tokens = tokens
-        self._budget = ByteBudget(max(bytes_in_flight, 2 * MAX_MESSAGE))
+        self._budget = ByteBudget(max(bytes_in_flight, 2 * MAX_JSON_MESSAGE))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["path"] = decoded_path(scope.get("raw_path") or scope["path"].encode())
@@ -49,7 +52,7 @@ class Gate:
                 await problem(401, "A valid bearer token is needed", headers=headers)(scope, receive, send)
                 return
             scope[CALLER] = token
-        limit = MAX_MESSAGE if _WITH_MESSAGE.fullmatch(scope["path"]) else MAX_REQUEST
+        limit = _limit(scope["path"])
         length = _length(scope)
         if length is None or length > limit:
             await problem(413, f"A request here has at most {limit} octets")(scope, receive, send)
@@ -68,6 +71,13 @@ class Gate:
         given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         kind, _, text = given.decode("latin-1").partition(" ")
         return await self._tokens.identify(text.strip()) if kind.lower() == "bearer" and text else None
+
+
+def _limit(path: str) -> int:
+    """Octets of a body under this path."""
+    if _WITH_MESSAGE.fullmatch(path):
+        return MAX_MESSAGE
+    return MAX_JSON_MESSAGE if _WITH_ATTACHMENTS.fullmatch(path) else MAX_REQUEST
 
 
 def decoded_path(raw: bytes) -> str:

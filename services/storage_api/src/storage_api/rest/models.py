@@ -44,6 +44,7 @@ _ACCOUNT: dict[str, Any] = {
     "pop3_retention_days": None,
 }
 _ROW = {"address": "alice@example.test", "password": "correct horse battery"}
+_PASSWORDS = {"old_password": "correct horse battery", "new_password": "staple correct horse"}
 _TOKEN: dict[str, Any] = {
     "id": "1vjrg9gsmwgr2yj6zc38mvxq56",
     "name": "crm",
@@ -130,6 +131,14 @@ class AccountChange(_Secret):
     disabled: bool | None = None
     imap_masked_capabilities: Capabilities | None = None
     pop3_retention_days: Days | Literal["never"] | None = Field(None, description=_DAYS + " null: as the domain says")
+
+
+class PasswordChange(Strict):
+    """A new password for one's own account."""
+
+    model_config = example(**_PASSWORDS)
+    old_password: Password
+    new_password: Password
 
 
 class BatchRow(Strict):
