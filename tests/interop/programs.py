@@ -33,6 +33,7 @@ SECONDS = 120.0
 # What must be there → the packages that bring it.
 PACKAGES: Mapping[str, Sequence[str]] = {
     "curl": ["curl"],
+    "jq": ["jq"],
     "mbsync": ["isync"],
     "offlineimap": ["offlineimap3"],
     "fetchmail": ["fetchmail"],

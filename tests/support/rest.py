@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,22 +76,28 @@ class World:
         return await self.core.db["audit_log"].find({"action": action}, sort=[("_id", 1)])
 
 
-@pytest.fixture
-async def world(mongod: Mongod, db: Database, tmp_path: Path) -> AsyncIterator[World]:
-    """A migrated database, the application over it, a bootstrap token and a domain."""
-    await migrate(db, STEPS)
-    tokens = tmp_path / "tokens.json"
+@asynccontextmanager
+async def opened(mongod: Mongod, database: str, directory: Path) -> AsyncIterator[World]:
+    """The application over a database that it migrates, with a bootstrap token; its files are in `directory`."""
+    tokens = directory / "tokens.json"
     tokens.write_text('{"imap_gateway": ["0123456789abcdef"]}')
-    uri = mongod.uri.replace("/?", f"/{db.name}?")
-    core = Core(Settings(mongodb_uri=uri, internal_token_file=tokens))
+    core = Core(Settings(mongodb_uri=mongod.uri.replace("/?", f"/{database}?"), internal_token_file=tokens))
+    await migrate(core.db, STEPS)
     api = Api(core)
     await api.tokens.bootstrap(BOOTSTRAP)
     made = World(core, api)
-    assert (await made.call("POST", "/domains", {"name": made.domain}))[0] == 201
     yield made
     await made.http.aclose()
     await api.close()
     await core.mongo.close()
+
+
+@pytest.fixture
+async def world(mongod: Mongod, db: Database, tmp_path: Path) -> AsyncIterator[World]:
+    """The application over the session's database, and a domain."""
+    async with opened(mongod, db.name, tmp_path) as made:
+        assert (await made.call("POST", "/domains", {"name": made.domain}))[0] == 201
+        yield made
 
 
 async def add(world: World, local: str, **more: Any) -> dict[str, Any]:
