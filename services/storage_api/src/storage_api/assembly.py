@@ -31,8 +31,10 @@ from .events import EventPublisher
 from .internal.app import InternalApp
 from .internal.callers import Callers
 from .outage import database_errors
+from .queue.operators import QueueOperators
 from .queue.publish import JobPublisher
 from .queue.scheduler import Scheduler
+from .queue.transports import Transports
 from .rest.app import create_app
 from .rest.context import Context
 from .rest.keys import Keys
@@ -176,6 +178,8 @@ class Api:
                 accounts=accounts,
                 tokens=self.tokens,
                 keys=Keys(db, now_ms),
+                queue=QueueOperators(db, core.hooks, now_ms),
+                transports=Transports(db),
                 trace=core.trace,
                 audit_log=AuditLog(db, now_ms),
                 mailboxes=core.mongo.read,

@@ -24,7 +24,7 @@ OPERATOR: Ways = ((PLATFORM,),)
 MANAGER: Ways = ((PLATFORM,), (THIS_DOMAIN,))
 READER: Ways = ((PLATFORM, READ_MAIL), (THIS_DOMAIN, READ_MAIL))
 SENDER: Ways = ((PLATFORM, SUBMIT), (THIS_DOMAIN, SUBMIT))
-QUEUE_OPERATOR: Ways = ((QUEUE,),)
+QUEUE_OPERATOR: Ways = ((PLATFORM,), (QUEUE,))
 OWNER: Ways = ((SELF,),)
 OWN_SENDER: Ways = ((SELF,), (SUBMIT,))
 
@@ -49,6 +49,18 @@ TABLE: Mapping[str, Access] = {
     "show_account": Access(MANAGER),
     "change_account": Access(MANAGER),
     "remove_account": Access(MANAGER),
+    "list_queue": Access(QUEUE_OPERATOR),
+    "count_queue": Access(QUEUE_OPERATOR),
+    "show_queued": Access(QUEUE_OPERATOR),
+    "retry_queue": Access(QUEUE_OPERATOR),
+    "hold_queue": Access(QUEUE_OPERATOR),
+    "release_queue": Access(QUEUE_OPERATOR),
+    "reroute_queue": Access(QUEUE_OPERATOR),
+    "remove_queue": Access(QUEUE_OPERATOR),
+    "list_transports": Access(QUEUE_OPERATOR),
+    "put_transport": Access(OPERATOR),
+    "show_transport": Access(QUEUE_OPERATOR),
+    "remove_transport": Access(OPERATOR),
     "create_token": Access(OPERATOR),
     "list_tokens": Access(OPERATOR),
     "revoke_token": Access(OPERATOR),

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from mailboat_common.asgi import AsgiApp
 from starlette.routing import Route
 
-from . import accounts, domains, mail, mailboxes, me, message, messages, problems, search, submit, tokens
+from . import accounts, domains, mail, mailboxes, me, message, messages, problems, queue, search, submit, tokens
 from .access import TABLE
 from .context import OWN, Context, authorize
 from .description import describe
@@ -28,6 +28,7 @@ MOUNTS: tuple[tuple[str, APIRouter], ...] = (
     (ACCOUNT, submit.router),
     (OWN, submit.router),
     (OWN, me.router),
+    ("/v1", queue.router),
     ("/v1", tokens.router),
     ("/v1", messages.router),
 )

@@ -19,6 +19,8 @@ from starlette.exceptions import HTTPException
 from ..audit_log import AuditLog
 from ..directory.accounts import Accounts
 from ..directory.domains import Domains
+from ..queue.operators import QueueOperators
+from ..queue.transports import Transports
 from ..tokens import Token, Tokens
 from ..trace import TraceLog
 from .access import TABLE, domain_of, lacking, permits
@@ -54,6 +56,8 @@ class Context:
     accounts: Accounts
     tokens: Tokens
     keys: Keys
+    queue: QueueOperators
+    transports: Transports
     trace: TraceLog
     audit_log: AuditLog
     mailboxes: MailboxRead
