@@ -331,6 +331,7 @@ MAIL_PATHS = {
         "/mailboxes",
         "/mailboxes/{name}",
         "/mailboxes/{name}/messages",
+        "/mailboxes/{name}/removed",
         "/messages",
         "/messages/{message}",
         "/messages/{message}/raw",

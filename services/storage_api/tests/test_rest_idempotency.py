@@ -95,7 +95,12 @@ async def test_a_dead_process_is_succeeded_by_the_next_request(world: World) -> 
     assert isinstance(first, keys.Begun)
     with pytest.raises(Exception, match="worked on"):
         await records.begin("t", key, fingerprint)
-    clock[0] += keys.RUNNING_MS + 1
+    clock[0] += keys.LEASE_MS
+    await records.renew(first)
+    clock[0] += keys.LEASE_MS
+    with pytest.raises(Exception, match="worked on"):
+        await records.begin("t", key, fingerprint)
+    clock[0] += keys.LEASE_MS + 1
     second = await records.begin("t", key, fingerprint)
     assert isinstance(second, keys.Begun)
     assert second.mutation == first.mutation

@@ -135,6 +135,25 @@ async def test_a_message_is_copied_moved_and_removed(own: Own) -> None:
     assert (await own.call("GET", "/mailboxes/Archive"))[1]["messages"] == 1
 
 
+async def test_a_copy_is_kept_in_step(own: Own) -> None:
+    messages = [await own.append(b"Subject: %d\r\n\r\nx" % number) for number in range(6)]
+    known = (await own.call("GET", "/mailboxes/INBOX/messages"))[1]["highest_modseq"]
+    for number in (0, 1, 3, 5):
+        assert (await own.call("DELETE", f"/messages/{messages[number]}"))[0] == 204
+    await own.call("PATCH", f"/messages/{messages[2]}", {"add": ["\\Seen"]})
+    path = "/mailboxes/INBOX/removed"
+    status, removed = await own.call("GET", path, since=known)
+    assert (status, removed["items"], removed["next"]) == (200, [[1, 2], [4, 4], [6, 6]], None)
+    status, page = await own.call("GET", path, since=known, limit=2)
+    assert page["items"] == [[1, 2], [4, 4]]
+    assert (await own.call("GET", path, since=known, limit=2, cursor=page["next"]))[1]["items"] == [[6, 6]]
+    changed = (await own.call("GET", "/mailboxes/INBOX/messages", changed_since=known))[1]
+    assert [item["uid"] for item in changed["items"]] == [3]
+    assert changed["highest_modseq"] == removed["highest_modseq"]
+    assert (await own.call("GET", path, since=removed["highest_modseq"]))[1]["items"] == []
+    assert (await own.call("GET", path, since=0))[0] == 422
+
+
 async def test_what_an_operator_does_with_a_message_is_written_down(world: World) -> None:
     await add(world, "alice")
     root = f"/accounts/{world.at('alice')}"

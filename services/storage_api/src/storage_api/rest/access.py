@@ -71,6 +71,7 @@ TABLE: Mapping[str, Access] = {
     "remove_mailbox": Access(MANAGER, own=OWNER),
     "append_message": Access(MANAGER, own=OWNER),
     "list_messages": Access(READER, own=OWNER),
+    "list_removed": Access(MANAGER, own=OWNER),
     "read_raw": Access(READER, own=OWNER),
     "read_part": Access(READER, own=OWNER),
     "show_message": Access(READER, own=OWNER),

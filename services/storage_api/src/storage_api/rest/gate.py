@@ -8,8 +8,10 @@ requests together; a path is decoded but for %2F and %25, so that a mailbox's na
 from __future__ import annotations
 
 import re
+import time
 from urllib.parse import unquote_to_bytes
 
+from mailboat_common import metrics
 from mailboat_common.asgi import AsgiApp, Receive, Scope, Send
 from mailboat_common.errors import Failure
 from mailboat_common.limits import ByteBudget
@@ -17,6 +19,8 @@ from mailboat_common.limits import ByteBudget
 from ..tokens import Token, Tokens
 from .context import CALLER
 from .problems import failed, problem
+
+_seconds = metrics.histogram("rest_request_duration_seconds", "Time to answer a REST request", ("operation", "code"))
 
 MAX_REQUEST = 4 << 20
 MAX_MESSAGE = 50 << 20
@@ -40,6 +44,22 @@ class Gate:
         self._budget = ByteBudget(max(bytes_in_flight, 2 * MAX_JSON_MESSAGE))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started, status = time.perf_counter(), 500
+
+        async def observed(message: Scope) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._serve(scope, receive, observed)
+        finally:
+            endpoint = scope.get("endpoint")
+            operation = endpoint.__name__ if endpoint is not None and CALLER in scope else "none"
+            _seconds.labels(operation, f"{status // 100}xx").observe(time.perf_counter() - started)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["path"] = decoded_path(scope.get("raw_path") or scope["path"].encode())
         if scope["path"] != OPEN:
             try:

@@ -5,17 +5,20 @@ the first answer again (`Idempotency-Replayed: true`); the same key for another 
 runs, 409. Only success is kept: after a refusal the key is free, after a failure the same request may be tried again.
 
 A process may die between what it did and this record. So the key of the store's mutation is chosen once, with the
-record, and whoever takes up a request whose process went silent uses it again: what was committed isn't done twice.
+record, and whoever takes up a request whose process went silent (it renews the record while it works) uses it again:
+what was committed isn't done twice.
 An answer that must not be stored (`Cache-Control: no-store`: it holds a secret) isn't: its repeat is told (409) that
 it was done.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
 
+from mailboat_common import crash
 from mailboat_common.asgi import AsgiApp, Receive, Scope, Send
 from mailboat_common.errors import Failure, Refused, RefusedCode
 from mailboat_common.log import get_logger
@@ -28,6 +31,7 @@ from .problems import failed, problem
 log = get_logger(__name__)
 
 MAX_KEPT = 256 << 10
+RENEW_SECONDS = 1.5
 STREAMED = "/v1/audit"
 
 _KEY = re.compile(rb'"?([\x21\x23-\x5b\x5d-\x7e]{1,200})"?')
@@ -72,11 +76,23 @@ class Idempotency:
         """Lets the application answer, keeps a success, then answers."""
         answer = _Answer()
         scope[MUTATION_KEY] = begun.mutation
+        renewing = asyncio.create_task(self._renew(begun))
         try:
             await self._app(scope, _given(body), answer)
+            crash.point("rest.before_answer_kept")
         finally:  # an unexpected error is raised again when it has been answered with 500
+            renewing.cancel()
             await self._keep(begun, answer)
             await _send(send, answer.kept(), replayed=False)
+
+    async def _renew(self, begun: Begun) -> None:
+        """Holds the record while the request runs, so that nobody takes it for dead."""
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            try:
+                await self._keys.renew(begun)
+            except Failure as error:
+                log.warning("a request's record isn't renewed", cause=error.private)
 
     async def _keep(self, begun: Begun, answer: _Answer) -> None:
         kept = answer.kept()

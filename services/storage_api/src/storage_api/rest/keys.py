@@ -15,7 +15,7 @@ from ..directory.schema import IDEMPOTENCY
 from ..outage import database_errors
 
 KEEP = timedelta(hours=24)
-RUNNING_MS = 120_000
+LEASE_MS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Keys:
 
     async def _begin(self, record: bytes, fingerprint: bytes) -> Begun | Kept:
         now, run = self._clock(), uuid7()
-        fresh: Document = {"_id": record, "f": fingerprint, "run": run, "m": uuid7(), "until": now + RUNNING_MS}
+        fresh: Document = {"_id": record, "f": fingerprint, "run": run, "m": uuid7(), "until": now + LEASE_MS}
         try:
             await self._records.insert_one(fresh | {"expires": datetime.now(UTC) + KEEP})
         except DuplicateKeyError:
@@ -71,7 +71,7 @@ class Keys:
             headers = tuple((bytes(name), bytes(value)) for name, value in found["headers"])
             return Kept(found["status"], headers, bytes(found["body"]))
         silent = {"_id": record, "status": {"$exists": False}, "until": {"$lt": now}}
-        taken = await self._records.find_one_and_update(silent, {"$set": {"run": run, "until": now + RUNNING_MS}})
+        taken = await self._records.find_one_and_update(silent, {"$set": {"run": run, "until": now + LEASE_MS}})
         if taken is None:
             raise Refused(RefusedCode.CONFLICT, "A request with this idempotency key is being worked on")
         return Begun(record, run, bytes(taken["m"]))
@@ -83,6 +83,12 @@ class Keys:
             fields |= {"headers": [list(pair) for pair in answer.headers], "body": answer.body}
         async with database_errors():
             await self._records.update_one({"_id": begun.record, "run": begun.run}, {"$set": fields})
+
+    async def renew(self, begun: Begun) -> None:
+        """We are still at it."""
+        async with database_errors():
+            until = self._clock() + LEASE_MS
+            await self._records.update_one({"_id": begun.record, "run": begun.run}, {"$set": {"until": until}})
 
     async def forget(self, begun: Begun) -> None:
         """It was refused: the key is free."""

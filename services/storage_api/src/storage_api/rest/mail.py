@@ -21,7 +21,7 @@ from ..tokens import Token
 from . import paging
 from .context import Account, Caller, Context, Ctx, Growing, MutationKey, Target, further_key
 from .mailboxes import Name
-from .models_mail import MAX_FLAGS, AppendedOut, Flag, MessagesOut
+from .models_mail import MAX_FLAGS, AppendedOut, Flag, MessagesOut, RemovedOut
 from .problems import described
 from .summaries import message_id_of, parse_message_id, summaries
 from .times import Moment, moment
@@ -48,7 +48,7 @@ async def list_messages(
 ) -> MessagesOut:
     """Messages of a mailbox, a page at a time.
 
-    With `changed_since` only messages that came or were flagged after that modseq.
+    With `changed_since` only messages that came or were flagged after that modseq; …/removed lists those that went.
     """
     head = await ctx.mailboxes.head(account.account_id, name)
     changes = await ctx.mailboxes.changes(account.account_id, head.mailbox_id, changed_since)
@@ -58,6 +58,28 @@ async def list_messages(
     items = await summaries(ctx.mailboxes, account.account_id, changes.head, columns, rows)
     more = None if position is None else paging.encode(str(position))
     return MessagesOut(items=items, next=more, highest_modseq=changes.head.highest_modseq)
+
+
+@router.get("/mailboxes/{name:encoded}/removed", summary="List removed messages", responses=described(400, 404))
+async def list_removed(
+    *,
+    name: Name,
+    ctx: Ctx,
+    account: Account,
+    since: Annotated[int, Query(ge=1, lt=1 << 63, description="The modseq that is known")],
+    cursor: paging.Cursor = "",
+    limit: paging.Limit = 1000,
+) -> RemovedOut:
+    """UIDs that were removed after a modseq, as ascending ranges.
+
+    The store knows for 90 days which; for an older modseq it names every UID that isn't there.
+    """
+    head = await ctx.mailboxes.head(account.account_id, name)
+    vanished = await ctx.mailboxes.vanished(account.account_id, head.mailbox_id, since)
+    after = uid_of_cursor(cursor) or 0
+    ranges = [given for given in vanished.ranges if given[0] > after]
+    more = paging.encode(str(ranges[limit - 1][1])) if len(ranges) > limit else None
+    return RemovedOut(items=ranges[:limit], next=more, highest_modseq=vanished.modseq)
 
 
 def page_of(columns: Columns, cursor: str, limit: int, *, newest: bool) -> tuple[list[int], int | None]:

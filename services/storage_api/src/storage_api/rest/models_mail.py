@@ -161,6 +161,15 @@ class MessagesOut(BaseModel):
     highest_modseq: int = Field(description="What to ask for as changed_since the next time")
 
 
+class RemovedOut(BaseModel):
+    """UIDs that are gone, as ranges [first, last]."""
+
+    model_config = example(items=[(3, 3), (7, 12)], next=None, highest_modseq=97)
+    items: list[tuple[int, int]]
+    next: str | None
+    highest_modseq: int = Field(description="What to ask with as since the next time")
+
+
 class AppendedOut(BaseModel):
     """Where an appended, copied or moved message is now."""
 
