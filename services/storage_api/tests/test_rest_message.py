@@ -238,6 +238,11 @@ async def test_search(own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "MAX_EXAMINED", 5000)
     monkeypatch.setattr(search, "MAX_OCTETS", 1)
     assert await found(own, text="greetings") == ["parts"]
+    monkeypatch.setattr(search, "MAX_OCTETS", 1 << 20)
+    monkeypatch.setattr(search, "SMALL", 0)  # as large bodies are looked at
+    assert await found(own, text="greetings") == ["parts"]
+    monkeypatch.setattr(search, "SECONDS", -1.0)  # each request looks at one message, however slow
+    assert await found(own, text="invoice") == ["Café", "Invoice 1"]
     assert (await own.call("GET", "/messages", mailbox="Nowhere"))[0] == 404
     assert (await own.call("GET", "/messages", since="tomorrow"))[0] == 400
     assert (await own.call("GET", "/messages", cursor="YWJj"))[0] == 400

@@ -1,21 +1,23 @@
 """Search: …/messages with what to look for. Newest first, mailbox by mailbox, a bounded piece of work a request.
 
 Dates, sizes and flags are looked up in the mailbox's columns; header fields are read some at a time; bodies only for
-what is left. A request that has looked at enough messages or octets ends with what it found and a cursor to go on.
-Texts match anywhere in a field or body, whatever the case (as IMAP's SEARCH compares).
+what is left. A request that has looked at enough messages or octets, or for five seconds, ends with what it found and a
+cursor to go on. Texts match anywhere in a field or body, whatever the case (as IMAP's SEARCH compares).
 """
 
 from __future__ import annotations
 
 import asyncio
+import enum
+import time
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from mailboat_common.errors import Refused, RefusedCode
-from mailboat_mime import Part, Readable, decode_words, fold, iter_fields, readables
+from mailboat_mime import Part, Readable, decode_words, fold, iter_fields, readables, text_of
 from mailboat_store_client.types import AccountId, BodyField, BodyId, BodyInfo, Columns, MailboxHead
 
 from . import paging
@@ -31,6 +33,8 @@ router = APIRouter(tags=["messages"])
 MAX_EXAMINED = 5_000
 MAX_OCTETS = 32 << 20
 TEXT_OF_ONE = 1 << 20
+SMALL = 64 << 10
+SECONDS = 5.0
 
 Words = Annotated[str | None, Query(min_length=1, max_length=200)]
 
@@ -94,12 +98,21 @@ async def _mailboxes(ctx: Context, account_id: AccountId, name: str | None) -> S
 class _Run:
     """One request's search. `position` is where the next one goes on, None once everything was looked at."""
 
-    def __init__(self, ctx: Context, account_id: AccountId, wanted: Wanted, limit: int) -> None:
+    def __init__(
+        self,
+        ctx: Context,
+        account_id: AccountId,
+        wanted: Wanted,
+        limit: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._ctx = ctx
         self._account_id = account_id
         self._wanted = wanted
         self._limit = limit
         self._octets = 0
+        self._clock = clock
+        self._until = clock() + SECONDS
         self.found: list[MessageOut] = []
         self.examined = 0
         self.position: str | None = None
@@ -140,43 +153,79 @@ class _Run:
         wanted = FIELDS | (BodyField.STRUCTURE if self._wanted.text else BodyField.NONE)
         body_ids = [columns.body_id(row) for row in rows]
         infos = await self._ctx.mailboxes.body_infos(self._account_id, body_ids, wanted)
-        for row, body_id, info in zip(rows, body_ids, infos, strict=True):
-            enough = self.examined >= MAX_EXAMINED or self._octets >= MAX_OCTETS
-            if enough or len(self.found) >= self._limit:
+        verdicts = [None if info is None else _header_verdict(self._wanted, info) for info in infos]
+        small = await self._small_matches(
+            [info for info, verdict in zip(infos, verdicts, strict=True) if info and verdict is Verdict.BODY_DECIDES]
+        )
+        for row, info, verdict in zip(rows, infos, verdicts, strict=True):
+            enough = self.examined >= MAX_EXAMINED or self._octets >= MAX_OCTETS or self._clock() > self._until
+            if len(self.found) >= self._limit or (enough and self.examined):
                 return False
             self.examined += 1
             self.position = message_id_of(head.mailbox_id, columns.uids[row])
-            if info is not None and await self._matches(body_id, info):
-                self.found.append(summary(head, columns, row, info))
+            if info is None or verdict is Verdict.NO:
+                continue
+            if verdict is Verdict.BODY_DECIDES:
+                matches = info.body_id in small if info.size <= SMALL else await self._in_body(info, self._wanted.text)
+                if not matches:
+                    continue
+            self.found.append(summary(head, columns, row, info))
         return True
 
-    async def _matches(self, body_id: BodyId, info: BodyInfo) -> bool:
-        fields = dict.fromkeys((b"from", b"to", b"cc", b"subject"), "")
-        for name, _raw, value in iter_fields(info.header or b""):
-            if name.lower() in fields:
-                fields[name.lower()] += fold(decode_words(value)) + "\n"
-        fields[b"to"] += fields[b"cc"]
-        if any(text not in fields[name] for name, text in self._wanted.fields.items()):
-            return False
-        text = self._wanted.text
-        if not text or any(text in value for value in fields.values()):
-            return True
-        return await self._in_body(body_id, info, text)
+    async def _small_matches(self, infos: Sequence[BodyInfo]) -> set[BodyId]:
+        """Which of these bodies, of those up to 64 KiB, hold the text: read together, looked at in one thread."""
+        wanted = [info for info in infos if info.size <= SMALL]
+        contents: list[bytes | None] = []
+        while len(contents) < len(wanted):
+            body_ids = [info.body_id for info in wanted[len(contents) :]]
+            contents += await self._ctx.mailboxes.contents(self._account_id, body_ids, CHUNK * SMALL)
+        self._octets += sum(len(content or b"") for content in contents)
+        pairs = list(zip(wanted, contents, strict=True))
+        return await asyncio.to_thread(_holding, self._wanted.text, pairs) if pairs else set()
 
-    async def _in_body(self, body_id: BodyId, info: BodyInfo, text: str) -> bool:
+    async def _in_body(self, info: BodyInfo, text: str) -> bool:
         """Whether a body holds the text: its readable pieces, the first mebibyte of them."""
         left = TEXT_OF_ONE
         for piece in readables(Part.from_bytes(info.structure or b"")):
             size = min(piece.end - piece.start, left)
             if size <= 0:
                 continue
-            chunks = self._ctx.mailboxes.read(self._account_id, body_id, piece.start, size)
+            chunks = self._ctx.mailboxes.read(self._account_id, info.body_id, piece.start, size)
             octets = b"".join([chunk async for chunk in chunks])
             self._octets += size
             left -= size
             if text in await asyncio.to_thread(_folded, piece, octets):
                 return True
         return False
+
+
+class Verdict(enum.Enum):
+    """What the header says of a message."""
+
+    NO = enum.auto()
+    YES = enum.auto()
+    BODY_DECIDES = enum.auto()
+
+
+def _header_verdict(wanted: Wanted, info: BodyInfo) -> Verdict:
+    fields = dict.fromkeys((b"from", b"to", b"cc", b"subject"), "")
+    for name, _raw, value in iter_fields(info.header or b""):
+        if name.lower() in fields:
+            fields[name.lower()] += fold(decode_words(value)) + "\n"
+    fields[b"to"] += fields[b"cc"]
+    if any(text not in fields[name] for name, text in wanted.fields.items()):
+        return Verdict.NO
+    if not wanted.text or any(wanted.text in value for value in fields.values()):
+        return Verdict.YES
+    return Verdict.BODY_DECIDES
+
+
+def _holding(text: str, bodies: Sequence[tuple[BodyInfo, bytes | None]]) -> set[BodyId]:
+    return {
+        info.body_id
+        for info, content in bodies
+        if content is not None and text in fold(text_of(Part.from_bytes(info.structure or b""), content))
+    }
 
 
 def _folded(piece: Readable, octets: bytes) -> str:
