@@ -8,7 +8,8 @@
     SortKeys.of(header_block(message))        # what SORT and THREAD compare
 
 RFC 2045-2047, 2183, 2231, 3501 (6.4.5, 7.4.2), 5051, 5256 (2, 3), 5322, 5957 (3), 8970. Bytes are kept as they came:
-nothing here normalises a message. Pure functions, no asyncio, no logging, no other package.
+nothing here normalises a message. Pure functions, no asyncio, no logging, no other package. Signatures, which need one
+(cryptography), are in modules of their own that are imported by name: `dkim`, `dkim_keys`.
 """
 
 from mailboat_mime.addresses import Address, parse_addresses
