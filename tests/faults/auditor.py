@@ -459,7 +459,14 @@ def _is_unaltered(content: bytes, message: Message) -> bool:
     names = {
         line.partition(b":")[0].lower() for line in content[:added].split(b"\r\n") if line[:1] not in (b" ", b"\t", b"")
     }
-    return names <= {b"received", b"return-path", b"delivered-to", b"authentication-results", b"received-spf"}
+    return names <= {
+        b"received",
+        b"return-path",
+        b"delivered-to",
+        b"authentication-results",
+        b"received-spf",
+        b"dkim-signature",
+    }
 
 
 def _differences(one: Sequence[int | None], other: Sequence[int | None]) -> str:

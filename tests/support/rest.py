@@ -20,6 +20,7 @@ from storage_api.directory.schema import STEPS
 from storage_api.rest import problems
 from storage_api.settings import Settings
 
+from tests.support.dns_server import DnsServer, dns_server
 from tests.support.mongod import Mongod
 
 PASSWORD = "correct horse"
@@ -31,7 +32,8 @@ _numbers = itertools.count(1)
 class World:
     """The REST application with a platform token, and a domain of its own."""
 
-    def __init__(self, core: Core, api: Api) -> None:
+    def __init__(self, core: Core, api: Api, dns: DnsServer) -> None:
+        self.dns = dns
         self.core, self.api, self.audit_log = core, api, AuditLog(core.db, now_ms)
         self.domain = f"r{next(_numbers)}.{uuid7().hex()}.test"
         transport = httpx.ASGITransport(api.rest, raise_app_exceptions=False)
@@ -81,15 +83,17 @@ async def opened(mongod: Mongod, database: str, directory: Path) -> AsyncIterato
     """The application over a database that it migrates, with a bootstrap token; its files are in `directory`."""
     tokens = directory / "tokens.json"
     tokens.write_text('{"imap_gateway": ["0123456789abcdef"]}')
-    core = Core(Settings(mongodb_uri=mongod.uri.replace("/?", f"/{database}?"), internal_token_file=tokens))
-    await migrate(core.db, STEPS)
-    api = Api(core)
-    await api.tokens.bootstrap(BOOTSTRAP)
-    made = World(core, api)
-    yield made
-    await made.http.aclose()
-    await api.close()
-    await core.mongo.close()
+    async with dns_server("") as dns:
+        uri = mongod.uri.replace("/?", f"/{database}?")
+        core = Core(Settings(mongodb_uri=uri, internal_token_file=tokens, dns_servers=(dns.address,)))
+        await migrate(core.db, STEPS)
+        api = Api(core)
+        await api.tokens.bootstrap(BOOTSTRAP)
+        made = World(core, api, dns)
+        yield made
+        await made.http.aclose()
+        await api.close()
+        await core.mongo.close()
 
 
 @pytest.fixture

@@ -350,6 +350,11 @@ async def test_the_description_is_served(world: World) -> None:
     assert set(paths) == {
         "/v1/domains",
         "/v1/domains/{name}",
+        "/v1/domains/{name}/dns",
+        "/v1/domains/{name}/dns/check",
+        "/v1/domains/{name}/dkim",
+        "/v1/domains/{name}/dkim/rotate",
+        "/v1/domains/{name}/dkim/activate",
         "/v1/accounts",
         "/v1/accounts:batch",
         "/v1/accounts/{address}",

@@ -21,7 +21,13 @@ QUIT = (b"quit\r\n", b"221 bye\r\n")
 
 
 @pytest.mark.parametrize(
-    "added", [b"", b"Received: from a\r\n\tby b; now\r\n", b"Return-Path: <a@b>\r\nReceived: x\r\n"]
+    "added",
+    [
+        b"",
+        b"Received: from a\r\n\tby b; now\r\n",
+        b"Return-Path: <a@b>\r\nReceived: x\r\n",
+        b"DKIM-Signature: v=1;\r\n b=x\r\n",
+    ],
 )
 def test_trace_headers_above_are_fine(added: bytes) -> None:
     compare(SENT, added + SENT)

@@ -23,10 +23,13 @@ from .db.driver import Database, PoolWait, PyMongoError, connect
 from .db.migrations import migrate
 from .directory.accounts import Accounts
 from .directory.authenticate import Authenticator
+from .directory.dkim import DkimKeys
 from .directory.domains import Domains
 from .directory.passwords import PasswordPool
 from .directory.resolve import MongoDirectory
 from .directory.schema import OUTBOX, STEPS
+from .domain_dns.ask import resolver
+from .domain_dns.service import DomainDns
 from .events import EventPublisher
 from .internal.app import InternalApp
 from .internal.callers import Callers
@@ -39,6 +42,7 @@ from .rest.app import create_app
 from .rest.context import Context
 from .rest.keys import Keys
 from .settings import Settings
+from .signer import Signer
 from .space import CHECK_SECONDS, Space
 from .store.audit import audit
 from .store.compaction import compact_due
@@ -58,6 +62,7 @@ INTERNAL_KEEP_ALIVE = 75
 COLLECT_SECONDS = 60.0
 COMPACT_SECONDS = 30.0
 COUNT_SECONDS = 15.0
+DKIM_SECONDS = 300.0
 QUEUE_SECONDS = 0.5
 RETENTION_SECONDS = 900.0
 
@@ -89,7 +94,13 @@ class Core:
         self.space = Space(self.db, settings.min_free_percent)
         self.publisher = JobPublisher(self.db, self.bus, now_ms)
         self.hooks = Hooks(on_commit=self.events.committed, on_trace=self.trace.record, on_queued=self.publisher.queued)
-        self.mongo = MongoStore(self.db, self.hooks)
+        self.dkim = DkimKeys(self.db, now_ms)
+        self.signer = Signer(self.dkim)
+        self.mongo = MongoStore(self.db, self.hooks, sign=self.signer.sign)
+        try:
+            self.domain_dns = DomainDns(self.dkim, resolver(settings.dns_servers), settings.hostname)
+        except ValueError as error:
+            raise StartupError(f"MB_DNS_SERVERS: {error}") from error
         self.database_up = False
 
     async def start(self, life: Lifecycle) -> None:
@@ -175,6 +186,7 @@ class Api:
         self.rest = create_app(
             Context(
                 domains=Domains(db, now_ms, directory.forget),
+                domain_dns=core.domain_dns,
                 accounts=accounts,
                 tokens=self.tokens,
                 keys=Keys(db, now_ms),
@@ -267,6 +279,7 @@ def jobs(core: Core) -> list[Job]:
     return [
         Job("accepted", 1.0, sweep),
         Job("collect", COLLECT_SECONDS, collect),
+        Job("dkim", DKIM_SECONDS, core.domain_dns.sweep),
         Job("compact", COMPACT_SECONDS, compact),
         Job("count", COUNT_SECONDS, count),
         Job("queue", QUEUE_SECONDS, queue.run),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from mailboat_common.config import AmqpSettings, Port, ReadableFile
+from mailboat_common.config import AmqpSettings, DnsSettings, Port, ReadableFile
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from .queue.retry import HOUR_MS, MINUTE_MS, RetrySchedule
 
 
-class Settings(AmqpSettings):
+class Settings(AmqpSettings, DnsSettings):
     """Settings of the API and of the worker."""
 
     role: Literal["api", "worker"] = Field("api", description="api: serve calls; worker: sweeps and garbage collection")

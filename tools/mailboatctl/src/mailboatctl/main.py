@@ -1,8 +1,8 @@
 """``mailboatctl``: operates Mailboat through its REST API.
 
 MB_API_URL and MB_API_TOKEN (or MB_API_TOKEN_FILE, a file with the token) say which API and with which token; without
-them .local/credentials.env in the current directory does. Exit status: 0 done, 1 refused (or the audit has findings, or
-a step of the smoke test failed), 2 wrong use, 3 the API is not reachable.
+them .local/credentials.env in the current directory does. Exit status: 0 done, 1 refused (or the audit has findings,
+a domain's DNS records have errors, or a step of the smoke test failed), 2 wrong use, 3 the API is not reachable.
 """
 
 from __future__ import annotations

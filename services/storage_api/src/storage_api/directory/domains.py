@@ -11,7 +11,7 @@ from ..db.driver import Database, Document, DuplicateKeyError, Session
 from ..outage import database_errors, transact
 from ..store import retention
 from . import addresses
-from .schema import ADDRESSES, DOMAINS
+from .schema import ADDRESSES, DKIM_KEYS, DOMAINS
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,7 @@ class Domains:
                 raise Refused(RefusedCode.NOT_FOUND, "No such domain")
             if await self._db[ADDRESSES].count({"domain": domain}, session=session, limit=1):
                 raise Refused(RefusedCode.CONFLICT, "The domain still has accounts")
+            await self._db[DKIM_KEYS].delete_many({"domain": domain}, session=session)
 
         await transact(self._db, work)
         self._changed()

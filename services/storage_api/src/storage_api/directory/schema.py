@@ -2,6 +2,9 @@
 
 domains      _id name (A-labels), admin (an account's address, or absent), created_at (ms), pop3_retention_days,
              retention_removals (counted in the transactions that removed by it)
+             dkim_changes (counted in the transactions that change the domain's keys)
+dkim_keys    _id name of the TXT record, domain, selector, algorithm, public (p=), private (PKCS #8, PEM), state
+             ("pending", "active", "retiring"), created_at, activated_at, retires_at (ms)
 addresses    _id normalised address, a account id, domain
 credentials  _id account id, a, hash, source (SHA-256 of the hash it was imported from, if any), updated_at (ms)
 accounts     the store's document (`db/schema.py`) with address, domain, created_at (ms), imap_masked_capabilities [str]
@@ -23,6 +26,7 @@ from ..db.migrations import Step, create_collections
 ADDRESSES = "addresses"
 AUDIT_LOG = "audit_log"
 CREDENTIALS = "credentials"
+DKIM_KEYS = "dkim_keys"
 DOMAINS = "domains"
 IDEMPOTENCY = "idempotency"
 OUTBOX = "outbox"
@@ -52,6 +56,11 @@ INDEXES: dict[str, list[IndexModel]] = {
 IDEMPOTENCY_INDEXES = {IDEMPOTENCY: [_EXPIRES]}
 
 
+DKIM_INDEXES: dict[str, list[IndexModel]] = {
+    DKIM_KEYS: [IndexModel([("domain", 1)], name="domain"), IndexModel([("state", 1), ("domain", 1)], name="state")],
+}
+
+
 async def _directory(db: Database) -> None:
     await create_collections(db, INDEXES)
 
@@ -60,4 +69,12 @@ async def _idempotency(db: Database) -> None:
     await create_collections(db, IDEMPOTENCY_INDEXES)
 
 
-STEPS: list[tuple[str, Step]] = [("0001-directory", _directory), ("0002-idempotency", _idempotency)]
+async def _dkim(db: Database) -> None:
+    await create_collections(db, DKIM_INDEXES)
+
+
+STEPS: list[tuple[str, Step]] = [
+    ("0001-directory", _directory),
+    ("0002-idempotency", _idempotency),
+    ("0003-dkim", _dkim),
+]

@@ -6,7 +6,21 @@ from fastapi import APIRouter, Depends, FastAPI
 from mailboat_common.asgi import AsgiApp
 from starlette.routing import Route
 
-from . import accounts, domains, mail, mailboxes, me, message, messages, problems, queue, search, submit, tokens
+from . import (
+    accounts,
+    domain_dns,
+    domains,
+    mail,
+    mailboxes,
+    me,
+    message,
+    messages,
+    problems,
+    queue,
+    search,
+    submit,
+    tokens,
+)
 from .access import TABLE
 from .context import OWN, Context, authorize
 from .description import describe
@@ -16,6 +30,7 @@ from .idempotency import Idempotency
 ACCOUNT = "/v1/accounts/{address:encoded}"
 MOUNTS: tuple[tuple[str, APIRouter], ...] = (
     ("/v1", domains.router),
+    ("/v1", domain_dns.router),
     ("/v1", accounts.router),
     (ACCOUNT, mailboxes.router),
     (OWN, mailboxes.router),

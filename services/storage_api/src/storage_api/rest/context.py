@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from ..audit_log import AuditLog
 from ..directory.accounts import Accounts
 from ..directory.domains import Domains
+from ..domain_dns.service import DomainDns
 from ..queue.operators import QueueOperators
 from ..queue.transports import Transports
 from ..tokens import Token, Tokens
@@ -53,6 +54,7 @@ class Context:
     """
 
     domains: Domains
+    domain_dns: DomainDns
     accounts: Accounts
     tokens: Tokens
     keys: Keys

@@ -14,8 +14,9 @@ router = APIRouter(tags=["domains"])
 
 @router.post("/domains", status_code=201, summary="Add a domain", responses=described(400, 409))
 async def add_domain(body: NewDomain, ctx: Ctx, caller: Caller) -> DomainOut:
-    """Adds a domain."""
+    """Adds a domain, with a first pair of DKIM keys."""
     domain = await ctx.domains.add(body.name)
+    await ctx.domain_dns.keys.of(domain.name)
     await ctx.audit_log.record(caller, "domain.add", domain.name)
     return DomainOut.of(domain)
 

@@ -10,12 +10,13 @@ whenever `deliver` returns, every recipient reported filed, queued, accepted or 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from mailboat_common import crash
 from mailboat_common.errors import Failure, Refused, RefusedCode
+from mailboat_common.ids import decode_id
 from mailboat_common.log import get_logger
 from mailboat_store_client.types import (
     NO_ACCOUNT,
@@ -46,17 +47,28 @@ CONFIRM_SECONDS = 0.2
 ORPHAN_MS = 24 * 3600 * 1000
 ALWAYS_ACCEPTED = ("postmaster", "abuse")  # never over quota (RFC 5321 4.5.1)
 
+Sign = Callable[[str, bytes, int], Awaitable[bytes]]
+"""From a domain, a message and a time (seconds since the epoch) to the fields to put on top (`storage_api.signer`)."""
+
 ByAccount = dict[AccountId, list[EnvelopeRecipient]]
 
 
 class MongoDelivery:
     """Mail in, for one database."""
 
-    def __init__(self, db: Database, committer: Committer, bodies: Bodies, hooks: Hooks | None = None) -> None:
+    def __init__(
+        self,
+        db: Database,
+        committer: Committer,
+        bodies: Bodies,
+        hooks: Hooks | None = None,
+        sign: Sign | None = None,
+    ) -> None:
         self._db = db
         self._committer = committer
         self._bodies = bodies
         self._hooks = hooks or Hooks()
+        self._sign = sign
         self._confirmed: list[str] = []
         self._confirming: asyncio.Task[None] | None = None
 
@@ -68,6 +80,7 @@ class MongoDelivery:
         for recipient in envelope.recipients:
             if not recipient.remote:
                 by_account.setdefault(recipient.account_id, []).append(recipient)
+        content = await self._signed(envelope, content)
         submit = await self._submit(envelope, content)
         items = await self._items(envelope, by_account, content, accepted=False)
         total = sum(item.size for item in items) + sum(item.size for item in submit)
@@ -86,6 +99,20 @@ class MongoDelivery:
                 for r in envelope.recipients
             )
         )
+
+    async def _signed(self, envelope: Envelope, content: bytes) -> bytes:
+        """A submission with its DKIM signatures, below Return-Path; everything else as it came.
+
+        The reverse-path's domain signs: reception has seen to it that the account may use that address, and From too.
+        A repeat gives the same octets, because the time is that of the trace id.
+        """
+        if self._sign is None or envelope.account_id == NO_ACCOUNT or not envelope.reverse_path:
+            return content
+        domain = envelope.reverse_path.rpartition("@")[2]
+        began_ms = int.from_bytes(decode_id(envelope.trace_id)[:6], "big")  # a UUIDv7
+        fields = await self._sign(domain, content, began_ms // 1000)
+        top = content.find(b"\r\n") + 2 if content[:12].lower() == b"return-path:" else 0
+        return content[:top] + fields + content[top:] if fields else content
 
     async def _submit(self, envelope: Envelope, content: bytes) -> list[Submit]:
         """The item that queues a submission for other servers, if it has recipients there.

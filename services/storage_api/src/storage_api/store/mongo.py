@@ -6,22 +6,24 @@ from ..db.driver import Database
 from ..queue.port import MongoQueue
 from .bodies import Bodies
 from .committer import Committer
-from .delivery import MongoDelivery
+from .delivery import MongoDelivery, Sign
 from .hooks import Hooks
 from .reads import MongoMailboxRead
 from .write import MongoMailboxWrite
 
 
 class MongoStore:
-    """The ports a database gives; `directory` is the caller's own."""
+    """The ports a database gives; `directory` is the caller's own. Without `sign` nothing is signed."""
 
-    def __init__(self, db: Database, hooks: Hooks | None = None, *, bodies: Bodies | None = None) -> None:
+    def __init__(
+        self, db: Database, hooks: Hooks | None = None, *, bodies: Bodies | None = None, sign: Sign | None = None
+    ) -> None:
         self.db = db
         self.bodies = bodies or Bodies(db)
         self.committer = Committer(db, hooks)
         self.read = MongoMailboxRead(db, self.bodies)
         self.write = MongoMailboxWrite(db, self.committer, self.bodies)
-        self.delivery = MongoDelivery(db, self.committer, self.bodies, hooks)
+        self.delivery = MongoDelivery(db, self.committer, self.bodies, hooks, sign)
         self.queue = MongoQueue(db, self.committer, hooks)
 
     async def ready(self) -> bool:

@@ -7,12 +7,14 @@ from typing import Annotated
 import typer
 
 from mailboatctl.client import segment
+from mailboatctl.commands import domain_dns
 from mailboatctl.context import connect
 from mailboatctl.days import parse_days, show_days
 from mailboatctl.errors import WrongUse
 from mailboatctl.output import AsJson, Column, print_json, print_table, say
 
 app = typer.Typer(help="Domains.", no_args_is_help=True)
+domain_dns.register(app)
 Name = Annotated[str, typer.Argument(help="Such as example.org")]
 
 COLUMNS: tuple[Column, ...] = (

@@ -21,7 +21,7 @@ from mailboatctl.smoke.faults import text
 TRACE_ID = re.compile(r"\b[0-9a-hjkmnp-tv-z]{26}\b")
 OUTSIDER = "carol@elsewhere.example"
 CLIENT_NAME = "client.elsewhere.example"  # given, so that nobody's resolver is asked for this machine's name
-TRACE_FIELDS = frozenset({b"received", b"return-path", b"delivered-to", b"authentication-results"})
+TRACE_FIELDS = frozenset({b"received", b"return-path", b"delivered-to", b"authentication-results", b"dkim-signature"})
 _WIRE = SMTP.clone(max_line_length=78)
 
 

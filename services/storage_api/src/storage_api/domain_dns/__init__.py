@@ -1,0 +1,1 @@
+"""The DNS records of our domains: what to publish, and what the resolver says is published."""
