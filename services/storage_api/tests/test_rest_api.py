@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
 from mailboat_common.ids import decode_id, encode_id, trace_id, uuid7
 from mailboat_store_client.types import AppendMessage
@@ -342,6 +343,28 @@ MAIL_PATHS = {
         "/submit/raw",
     )
 }
+
+
+async def test_messages_may_be_larger_and_large_bodies_wait_for_each_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await add(world, "alice")
+    path = f"/accounts/{world.at('alice')}/mailboxes/INBOX/messages"
+    monkeypatch.setattr(gate, "MAX_REQUEST", 100)
+    monkeypatch.setattr(gate, "MAX_MESSAGE", 1000)
+    monkeypatch.setattr(gate, "LARGE", 500)
+    monkeypatch.setattr(gate, "BUDGET_SECONDS", 0.0)
+
+    async def append(size: int) -> httpx.Response:
+        return await world.raw("POST", path, b"x" * size, headers={"content-type": "message/rfc822"})
+
+    assert [(await append(size)).status_code for size in (101, 1000, 1001)] == [201, 201, 413]
+    budget = world.api.rest._budget
+    assert budget.used == 0
+    budget.try_acquire(budget.limit)
+    answer = await append(501)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert (await append(500)).status_code == 201
 
 
 async def test_the_description_is_served(world: World) -> None:

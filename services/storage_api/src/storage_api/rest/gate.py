@@ -25,6 +25,7 @@ _seconds = metrics.histogram("rest_request_duration_seconds", "Time to answer a 
 MAX_REQUEST = 4 << 20
 MAX_MESSAGE = 50 << 20
 MAX_JSON_MESSAGE = 70 << 20  # base64 makes four octets of three
+JSON_COPIES = 3  # of a large body: as it came, parsed, and as the message that is made of it
 LARGE = 256 << 10
 BUDGET_SECONDS = 10.0
 OPEN = "/v1/openapi.json"
@@ -41,7 +42,7 @@ class Gate:
     def __init__(self, app: AsgiApp, tokens: Tokens, bytes_in_flight: int) -> None:
         self._app = app
         self._tokens = tokens
-        self._budget = ByteBudget(max(bytes_in_flight, 2 * MAX_JSON_MESSAGE))
+        self._budget = ByteBudget(max(bytes_in_flight, JSON_COPIES * MAX_JSON_MESSAGE))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started, status = time.perf_counter(), 500
@@ -77,7 +78,8 @@ class Gate:
         if length is None or length > limit:
             await problem(413, f"A request here has at most {limit} octets")(scope, receive, send)
             return
-        large = length if length > LARGE else 0
+        copies = 1 if limit == MAX_MESSAGE else JSON_COPIES
+        large = length * copies if length > LARGE else 0
         if large and not await self._budget.acquire(large, BUDGET_SECONDS):
             headers = {"retry-after": "5"}
             await problem(503, "Too much is being uploaded, try again later", headers=headers)(scope, receive, send)
