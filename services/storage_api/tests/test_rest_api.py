@@ -332,6 +332,7 @@ MAIL_PATHS = {
         "/mailboxes",
         "/mailboxes/{name}",
         "/mailboxes/{name}/messages",
+        "/mailboxes/{name}/messages:batch",
         "/mailboxes/{name}/removed",
         "/messages",
         "/messages/{message}",

@@ -8,6 +8,7 @@ from starlette.routing import Route
 
 from . import (
     accounts,
+    bulk,
     domain_dns,
     domains,
     mail,
@@ -36,6 +37,8 @@ MOUNTS: tuple[tuple[str, APIRouter], ...] = (
     (OWN, mailboxes.router),
     (ACCOUNT, mail.router),
     (OWN, mail.router),
+    (ACCOUNT, bulk.router),
+    (OWN, bulk.router),
     (ACCOUNT, message.router),
     (OWN, message.router),
     (ACCOUNT, search.router),

@@ -26,6 +26,7 @@ MAX_REQUEST = 4 << 20
 MAX_MESSAGE = 50 << 20
 MAX_JSON_MESSAGE = 70 << 20  # base64 makes four octets of three
 JSON_COPIES = 3  # of a large body: as it came, parsed, and as the message that is made of it
+MAX_BATCH = MAX_MESSAGE + (1 << 20)  # the lines before the messages
 LARGE = 256 << 10
 BUDGET_SECONDS = 10.0
 OPEN = "/v1/openapi.json"
@@ -34,6 +35,7 @@ _KEPT = re.compile(rb"(%2[Ff]|%25)")
 _ACCOUNT = r"/v1/(?:me|accounts/[^/]+)"
 _WITH_MESSAGE = re.compile(_ACCOUNT + r"/(?:mailboxes/[^/]+/messages|submit/raw)")
 _WITH_ATTACHMENTS = re.compile(_ACCOUNT + r"/submit")
+_BATCH = re.compile(_ACCOUNT + r"/mailboxes/[^/]+/messages:batch")
 
 
 class Gate:
@@ -99,6 +101,8 @@ def _limit(path: str) -> int:
     """Octets of a body under this path."""
     if _WITH_MESSAGE.fullmatch(path):
         return MAX_MESSAGE
+    if _BATCH.fullmatch(path):
+        return MAX_BATCH
     return MAX_JSON_MESSAGE if _WITH_ATTACHMENTS.fullmatch(path) else MAX_REQUEST
 
 
