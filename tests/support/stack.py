@@ -75,13 +75,16 @@ class LiveStack:
         self._numbers = itertools.count(1)
         self.rest("POST", "/v1/domains", {"name": DOMAIN})
 
-    def rest(self, method: str, path: str, body: object = None) -> Any:
-        """A call of the REST API that must succeed."""
+    def rest(self, method: str, path: str, body: object = None, *, token: str = "") -> Any:
+        """A call of the REST API that must succeed, with the first token if no other is given."""
         request = urllib.request.Request(
             self.stack.api_url + path,
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {self.stack.env['MB_API_TOKEN']}", "Content-Type": "application/json"},
+            headers={
+                "Authorization": f"Bearer {token or self.stack.env['MB_API_TOKEN']}",
+                "Content-Type": "application/json",
+            },
         )
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.loads(answer.read() or b"null")

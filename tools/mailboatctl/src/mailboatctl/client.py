@@ -44,6 +44,24 @@ class Client:
         self._check(answer)
         return self._json(answer.content) if answer.content else None
 
+    def send(self, method: str, path: str, body: bytes, media_type: str) -> Any:
+        """As `call`, with a body that isn't JSON."""
+        try:
+            answer = self._http.request(method, path, content=body, headers={"Content-Type": media_type})
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+        self._check(answer)
+        return self._json(answer.content)
+
+    def raw(self, path: str) -> bytes:
+        """The bytes of an answer that isn't JSON."""
+        try:
+            answer = self._http.get(path, headers={"Accept": "*/*"})
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+        self._check(answer)
+        return answer.content
+
     def items(self, path: str, query: dict[str, str] | None = None) -> Iterator[dict[str, Any]]:
         """All items of a list, page after page."""
         cursor: str | None = None
@@ -89,7 +107,7 @@ class Client:
 
 
 def segment(text: str) -> str:
-    """A value as one segment of a path."""
+    """A value as one segment of a path; "/" is written %2F."""
     return quote(text, safe="@")
 
 
