@@ -38,7 +38,7 @@ async def empty_database(uri: str, name: str) -> AsyncIterator[Database]:
     """The migrated database `name` without any document; emptying is ten times faster than making a new one."""
     database = connect(uri, app="test", database=f"test_{name}")
     await migrate(database)
-    collections = schema.INDEXES | schema.RETENTION_INDEXES
+    collections = schema.INDEXES | schema.RETENTION_INDEXES | schema.QUEUE_INDEXES | schema.NOTICE_INDEXES
     await asyncio.gather(*(database[collection].delete_many({}) for collection in collections))
     yield database
     await database.close()

@@ -212,6 +212,7 @@ def test_replace_result(value: ReplaceResult) -> None:
 def test_directory_values() -> None:
     resolutions = [
         Resolution("a@x.test", RecipientStatus.LOCAL, AccountId(b"1" * 16), "tag"),
+        Resolution("c@y.test", RecipientStatus.NOT_LOCAL, suppressed=True),
         *(Resolution("b@x.test", status) for status in RecipientStatus),
     ]
     assert codec.from_resolutions(wire(codec.to_resolutions(resolutions))) == resolutions

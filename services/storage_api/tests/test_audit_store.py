@@ -344,6 +344,10 @@ async def accepted_and_forgotten(world: World) -> None:
     await world.db[schema.ACCEPTED].insert_one({"_id": trace, "size": 5, "pending": pending, "next_attempt": 1})
 
 
+async def a_notice_nobody_sends(world: World) -> None:
+    await world.db[schema.NOTICES].insert_one({"_id": trace_id(), "about": trace_id(), "due": 1, "content": b""})
+
+
 K = FindingKind
 FAULTS: list[tuple[Callable[[World], Awaitable[None]], set[FindingKind]]] = [
     (lose_a_tail_row, {K.LOST_MESSAGE, K.WRONG_COUNTER}),
@@ -384,6 +388,7 @@ FAULTS: list[tuple[Callable[[World], Awaitable[None]], set[FindingKind]]] = [
     (duplicate_of_nothing, {K.LOST_MESSAGE}),
     (accepted_without_parts, {K.ACCEPTED_WITHOUT_CONTENT}),
     (accepted_and_forgotten, {K.ACCEPTED_STUCK}),
+    (a_notice_nobody_sends, {K.NOTICE_STUCK}),
 ]
 
 

@@ -165,7 +165,7 @@ async def test_a_message_is_given_up_after_its_life(
     assert document["state"] == "done"
     (recipient,) = document["recipients"]
     assert (recipient["state"], recipient["expired"], recipient["last"]["status"]) == ("failed", True, "4.2.0")
-    assert [(e.kind, e.details.get("expired")) for e in trace][-1] == ("failed", True)
+    assert [(e.kind, e.details.get("expired")) for e in trace][-2:] == [("failed", True), ("notice", None)]
 
 
 async def test_a_worker_that_died_is_no_fault_of_the_message(

@@ -472,6 +472,7 @@ def to_resolutions(resolutions: Sequence[Resolution]) -> directory.ResolveRespon
             status=RECIPIENT_STATUSES[one.status],
             account_id=one.account_id or b"",
             mailbox=one.mailbox or "",
+            suppressed=one.suppressed,
         )
     return out
 
@@ -484,6 +485,7 @@ def from_resolutions(message: directory.ResolveResponse) -> list[Resolution]:
             known(_RECIPIENT_STATUSES_BACK, one.status),
             AccountId(one.account_id) if one.account_id else None,
             one.mailbox or None,
+            one.suppressed,
         )
         for one in message.resolutions
     ]

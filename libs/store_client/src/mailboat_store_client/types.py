@@ -335,13 +335,14 @@ class RecipientStatus(enum.Enum):
 @dataclass(frozen=True, slots=True)
 class Resolution:
     """`address` as given; `account_id` set for LOCAL and OVER_QUOTA; `mailbox` is the plus-tag's hint (may not
-    exist).
+    exist). `suppressed`: NOT_LOCAL and on the suppression list, a submission to it is refused.
     """
 
     address: str
     status: RecipientStatus
     account_id: AccountId | None = None
     mailbox: str | None = None
+    suppressed: bool = False
 
 
 class AuthStatus(enum.Enum):

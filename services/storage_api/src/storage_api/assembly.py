@@ -34,6 +34,7 @@ from .events import EventPublisher
 from .internal.app import InternalApp
 from .internal.callers import Callers
 from .outage import database_errors
+from .queue.notice_sender import NoticeSender
 from .queue.operators import QueueOperators
 from .queue.publish import JobPublisher
 from .queue.scheduler import Scheduler
@@ -63,6 +64,7 @@ COLLECT_SECONDS = 60.0
 COMPACT_SECONDS = 30.0
 COUNT_SECONDS = 15.0
 DKIM_SECONDS = 300.0
+NOTICE_SECONDS = 0.5
 QUEUE_SECONDS = 0.5
 RETENTION_SECONDS = 900.0
 
@@ -96,7 +98,7 @@ class Core:
         self.hooks = Hooks(on_commit=self.events.committed, on_trace=self.trace.record, on_queued=self.publisher.queued)
         self.dkim = DkimKeys(self.db, now_ms)
         self.signer = Signer(self.dkim)
-        self.mongo = MongoStore(self.db, self.hooks, sign=self.signer.sign)
+        self.mongo = MongoStore(self.db, self.hooks, sign=self.signer.sign, policy=settings.queue_policy())
         try:
             self.domain_dns = DomainDns(self.dkim, resolver(settings.dns_servers), settings.hostname)
         except ValueError as error:
@@ -260,6 +262,8 @@ def jobs(core: Core) -> list[Job]:
     """The role `worker`: what is done again and again."""
     collector = Collector(core.db)
     retention = RetentionSweep(core.db, core.mongo.committer)
+    directory = MongoDirectory(core.db, Authenticator(core.db, PasswordPool(), now_ms), now_ms)
+    notices = NoticeSender(core.db, core.mongo.committer, core.mongo.delivery, directory, core.hooks)
     queue = Scheduler(core.db, core.mongo.queue, core.publisher)
 
     async def sweep(now: int) -> bool:
@@ -282,6 +286,7 @@ def jobs(core: Core) -> list[Job]:
         Job("dkim", DKIM_SECONDS, core.domain_dns.sweep),
         Job("compact", COMPACT_SECONDS, compact),
         Job("count", COUNT_SECONDS, count),
+        Job("notices", NOTICE_SECONDS, notices.run),
         Job("queue", QUEUE_SECONDS, queue.run),
         Job("queue_count", COUNT_SECONDS, queue.count),
         Job("queue_sweep", COLLECT_SECONDS, queue.sweep),

@@ -8,6 +8,7 @@ from typing import Literal, Self
 from mailboat_common.config import AmqpSettings, DnsSettings, Port, ReadableFile
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from .queue.policy import DAY_MS, QueuePolicy
 from .queue.retry import HOUR_MS, MINUTE_MS, RetrySchedule
 
 
@@ -39,6 +40,9 @@ class Settings(AmqpSettings, DnsSettings):
     delay_notice_hours: int = Field(
         4, ge=0, le=168, description="Its sender is told of a delay after this time; 0: not"
     )
+    suppression_days: int = Field(
+        90, ge=0, le=3650, description="An address that doesn't exist gets no mail; 0: it does"
+    )
 
     @field_validator("internal_token_file")
     @classmethod
@@ -51,6 +55,10 @@ class Settings(AmqpSettings, DnsSettings):
     def _schedule_ascends(self) -> Self:
         self.retry_schedule()
         return self
+
+    def queue_policy(self) -> QueuePolicy:
+        """What mail out keeps to."""
+        return QueuePolicy(self.hostname, self.retry_schedule(), self.suppression_days * DAY_MS)
 
     def retry_schedule(self) -> RetrySchedule:
         """When mail out is tried again. Raises ValueError if the settings contradict each other."""

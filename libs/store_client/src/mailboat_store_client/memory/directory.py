@@ -28,7 +28,8 @@ class MemoryDirectory:
         local, _, domain = address.rpartition("@")
         domain, local = domain.lower(), local.lower()
         if domain not in self._state.domains:
-            return Resolution(address, RecipientStatus.NOT_LOCAL)
+            suppressed = f"{local}@{domain}" in self._state.suppressed
+            return Resolution(address, RecipientStatus.NOT_LOCAL, suppressed=suppressed)
         base, _, tag = local.partition("+")
         account_id = self._state.addresses.get(f"{base}@{domain}")
         exempt = base in ("postmaster", "abuse")

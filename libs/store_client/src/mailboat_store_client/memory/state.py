@@ -148,6 +148,7 @@ class State:
     def __init__(self, domains: Sequence[str] = ("example.test",), clock: Callable[[], int] | None = None) -> None:
         self.clock = clock or (lambda: time.time_ns() // 1_000_000)
         self.domains = set(domains)
+        self.suppressed: set[str] = set()
         self.accounts: dict[AccountId, Account] = {}
         self.addresses: dict[str, AccountId] = {}
         self.delivered: dict[tuple[bytes, str, str], str] = {}

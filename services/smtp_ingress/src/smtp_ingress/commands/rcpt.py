@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 _RECIPIENT_OK = replies.reply(250, "2.1.5", "Recipient ok")
 _TOO_MANY = replies.reply(452, "4.5.3", "Too many recipients")
 _RELAY_DENIED = replies.reply(550, "5.7.1", "Relaying denied")
+_SUPPRESSED = replies.reply(
+    550, "5.1.1", "Suppressed: its server called this address unknown; the operator can release it"
+)
 _REFUSALS = {
     RecipientStatus.UNKNOWN: replies.reply(550, "5.1.1", "No such user here"),
     RecipientStatus.DISABLED: replies.reply(550, "5.2.1", "Mailbox is disabled"),
@@ -37,6 +40,8 @@ async def run(session: Session, argument: bytes) -> Reply:
     if resolution.status is RecipientStatus.NOT_LOCAL:
         if session.account_id is None:
             return _RELAY_DENIED
+        if resolution.suppressed:
+            return _SUPPRESSED
         account_id, mailbox = NO_ACCOUNT, None
     elif resolution.status is not RecipientStatus.LOCAL or account_id is None:
         return _REFUSALS[resolution.status]

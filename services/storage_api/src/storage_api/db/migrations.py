@@ -52,11 +52,16 @@ async def _queue(db: Database) -> None:
     await create_collections(db, schema.QUEUE_INDEXES)
 
 
+async def _notices(db: Database) -> None:
+    await create_collections(db, schema.NOTICE_INDEXES)
+
+
 MIGRATIONS: list[tuple[str, Step]] = [
     ("0001-core", _core),
     ("0002-annotations", _annotations),
     ("0003-pop3-retention", _pop3_retention),
     ("0004-queue", _queue),
+    ("0005-notices", _notices),
 ]
 
 

@@ -29,6 +29,11 @@ queue       one message for one destination domain. _id (UUIDv7), t trace id, a 
             (claims in a row that nobody reported), hold (claimed, to be held afterwards), route (an operator's),
             content (small, and of one document) or content_id, done_at, expires (date; a done one's)
 queue_parts _id content id + number (u32, big-endian), data, at (ms): a message kept once for its queue documents
+            header (the first part of it, where content isn't), delay_told; a recipient that was dealt with is settled
+notices     what a sender is to be told, until it is filed or queued: _id trace id of its own, at, due (ms), kind, about
+            (the message's trace id), recipient, smtputf8, content
+suppressions     _id address (normalised), kind suppressed | allowed, reason, status, reply, host, trace, at (ms),
+            expires (date; absent: never)
 transports  _id domain or "*", host ("": the domain's MX), port, tls, username, password
 accounts    _id account id, usage {bytes, messages}, quota_bytes (0: none), quota_messages (0 or absent: none),
             tree_version, last_uid_validity, seq, mailbox_count, inbox (mailbox id), other_subscriptions [names without
@@ -59,11 +64,13 @@ DOMAINS = "domains"  # the directory's; its policy is read where mail is removed
 LEASES = "leases"
 MAILBOXES = "mailboxes"
 MIGRATIONS = "migrations"
+NOTICES = "notices"
 PAGES = "pages"
 QUEUE = "queue"
 QUEUE_PARTS = "queue_parts"
 RECENT = "recent"
 RETRIEVED = "retrieved"
+SUPPRESSIONS = "suppressions"
 TRANSPORTS = "transports"
 VANISHED = "vanished"
 
@@ -137,4 +144,9 @@ QUEUE_INDEXES: dict[str, list[IndexModel]] = {
     ],
     QUEUE_PARTS: [IndexModel([("at", 1)], name="age")],
     TRANSPORTS: [],
+}
+
+NOTICE_INDEXES: dict[str, list[IndexModel]] = {
+    NOTICES: [IndexModel([("due", 1)], name="due")],
+    SUPPRESSIONS: [IndexModel([("expires", 1)], name="expires", expireAfterSeconds=0)],
 }

@@ -18,6 +18,7 @@ from ..store.reads import quota_of
 from .addresses import ROLES, Address, parse
 from .authenticate import Authenticator
 from .schema import ADDRESSES, DOMAINS
+from .suppressions import Suppressions
 
 V = TypeVar("V")
 
@@ -58,6 +59,7 @@ class MongoDirectory:
     def __init__(self, db: Database, authenticator: Authenticator, clock: Callable[[], int]) -> None:
         self._domains = db[DOMAINS]
         self._addresses = db[ADDRESSES]
+        self._suppressions = Suppressions(db, clock)
         self._authenticator = authenticator
         self._known_domains: _Fresh[str] = _Fresh(clock)
         self._known_accounts: _Fresh[_Account] = _Fresh(clock)
@@ -79,7 +81,12 @@ class MongoDirectory:
             domains = await self._find_domains({address.domain for address in asked})
             local = [address for address in asked if address.domain in domains]
             found = await self._find_accounts({name for address in local for name in _names(address, domains)})
-        return [_resolution(text, address, domains, found) for text, address in zip(addresses, parsed, strict=True)]
+            elsewhere = {address.full for address in asked if address.domain not in domains}
+            suppressed = await self._suppressions.suppressed(elsewhere)
+        return [
+            _resolution(text, address, domains, found, suppressed)
+            for text, address in zip(addresses, parsed, strict=True)
+        ]
 
     async def owns(self, account_id: AccountId, addresses: Sequence[str]) -> list[bool]:
         """See `ports.Directory`."""
@@ -158,9 +165,13 @@ def _names(address: Address, domains: dict[str, str]) -> list[str]:
     return names
 
 
-def _resolution(text: str, address: Address | None, domains: dict[str, str], found: dict[str, _Account]) -> Resolution:
+def _resolution(
+    text: str, address: Address | None, domains: dict[str, str], found: dict[str, _Account], suppressed: set[str]
+) -> Resolution:
     if address is None or address.domain not in domains:
-        return Resolution(text, RecipientStatus.NOT_LOCAL)
+        return Resolution(
+            text, RecipientStatus.NOT_LOCAL, suppressed=address is not None and address.full in suppressed
+        )
     name = next((name for name in _names(address, domains) if name in found), None)
     if name is None:
         return Resolution(text, RecipientStatus.UNKNOWN)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from mailboat_common import metrics
 
 messages = metrics.gauge(
@@ -15,3 +17,17 @@ time_in_queue = metrics.histogram(
 )
 published = metrics.counter("queue_jobs_published_total", "Jobs given to RabbitMQ, by result", ("result",))
 lapsed = metrics.counter("queue_claims_lapsed_total", "Claims that were taken back because their lease had ended")
+bounces = metrics.counter(
+    "bounces_total", "Recipients elsewhere that failed for good, by what the status code is about", ("class",)
+)
+notices = metrics.counter(
+    "delivery_notices_total", "Notices to senders, by kind; untold: nobody could be told", ("kind",)
+)
+
+
+def count(bounced: Iterable[str], told: Iterable[str]) -> None:
+    """Count the classes of failures and the kinds of notices."""
+    for name in bounced:
+        bounces.labels(name).inc()
+    for name in told:
+        notices.labels(name).inc()

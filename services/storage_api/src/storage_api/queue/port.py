@@ -139,6 +139,7 @@ class MongoQueue:
         for outcome in outcomes:
             for seconds in outcome.seconds:
                 metrics.time_in_queue.observe(seconds)
+            metrics.count(outcome.told.bounced, outcome.told.notices)
         await contents.release(self._db, unused_of(outcomes))
         for failed in found:
             if isinstance(failed, BaseException):

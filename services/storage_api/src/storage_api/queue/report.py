@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mailboat_common.ids import encode_id
 from mailboat_store_client.queue import AttemptReport, ClaimToken, Outcome, QueueId, RecipientReport
@@ -23,7 +23,8 @@ from ..store.mutation import Mutation
 from ..store.workspace import Needs, Workspace
 from ..store.writes import date
 from .documents import CLAIMED, DELIVERED, DONE, FAILED, HELD, KEEP_DONE_MS, PENDING, READY
-from .submit import SCHEDULE
+from .hard_bounce import suppress, suppressible
+from .notify import NOTHING_TOLD, Outcomes, tell_sender
 
 BROKEN_OFF = "The attempt was broken off"
 MAX_TEXT = 2000
@@ -33,12 +34,13 @@ _STATES = {Outcome.DELIVERED: DELIVERED, Outcome.FAILED: FAILED, Outcome.DEFERRE
 @dataclass(frozen=True, slots=True)
 class Reported:
     """`taken`: the report counted, now or before. `seconds`: time in the queue of what it delivered. `unused`: the id
-    of the message its document doesn't need any more.
+    of the message its document doesn't need any more. `told`: what its failures and notices count as.
     """
 
     taken: bool
     seconds: tuple[float, ...] = ()
     unused: bytes = b""
+    told: Outcomes = NOTHING_TOLD
 
 
 class _Ending(Mutation[Reported]):
@@ -71,6 +73,12 @@ class Report(_Ending):
         super().__init__(report.queue_id)
         self._report = report
 
+    def needs(self) -> Needs:
+        needs = super().needs()
+        if unknown := suppressible(self._report.recipients):
+            needs.documents[schema.SUPPRESSIONS] = unknown
+        return needs
+
     def apply(self, ws: Workspace) -> Reported:
         document = ws.document(schema.QUEUE, self._queue_id)
         if document is None or document.get("token") != self._report.token:
@@ -87,11 +95,12 @@ class Report(_Ending):
                 continue
             recipients.append(_reported(recipient, report, attempt, ws.now))
             _tell(ws, document, recipients[-1])
+            suppress(ws, document["t"], report)
             if report.outcome is Outcome.DELIVERED:
                 seconds.append((ws.now - document["created_at"]) / 1000)
         document = ws.change(schema.QUEUE, document, {"recipients": recipients})
-        unused = end_attempt(ws, document, attempt) if self._report.final else b""
-        return Reported(True, tuple(seconds), unused)
+        ended = end_attempt(ws, document, attempt) if self._report.final else Reported(True)
+        return replace(ended, seconds=tuple(seconds))
 
 
 class EndLease(_Ending):
@@ -109,11 +118,11 @@ class EndLease(_Ending):
             return Reported(False)
         if document["lease_until"] > ws.now:
             return Reported(False)
-        return Reported(True, unused=end_attempt(ws, document, document["attempt"], lapsed=True))
+        return end_attempt(ws, document, document["attempt"], lapsed=True)
 
 
-def end_attempt(ws: Workspace, document: Document, attempt: int, *, lapsed: bool = False) -> bytes:
-    """Decide how a document goes on after its attempt. Returns the id of a message it needs no longer, or b"".
+def end_attempt(ws: Workspace, document: Document, attempt: int, *, lapsed: bool = False) -> Reported:
+    """Decide how a document goes on after its attempt, and what its sender is told.
 
     A worker that died is no fault of the message: the first lapse in a row is followed at once by another attempt.
     """
@@ -122,7 +131,7 @@ def end_attempt(ws: Workspace, document: Document, attempt: int, *, lapsed: bool
     lapses = document.get("lapses", 0) + 1 if lapsed else 0
     at: int | None = None
     if waits:
-        at = SCHEDULE.next_attempt(
+        at = ws.policy.schedule.next_attempt(
             attempt,
             queued_at=document["created_at"],
             expires_at=document["expires_at"],
@@ -133,9 +142,10 @@ def end_attempt(ws: Workspace, document: Document, attempt: int, *, lapsed: bool
             at = ws.now
     if waits and at is None:
         recipients = [_expired(ws, document, r) for r in recipients]
-    fields: Document = {"recipients": recipients, "ended": not lapsed, "lapses": lapses, "attempt": attempt + 1}
+    fields, told = tell_sender(ws, document, recipients, delays=not lapsed)
+    fields |= {"ended": not lapsed, "lapses": lapses, "attempt": attempt + 1}
     if at is None:
-        return finish(ws, document, fields)
+        return Reported(True, unused=finish(ws, document, fields), told=told)
     fields |= {"state": READY, "next_attempt": at, "due": at}
     gone = ["lease_until", "worker", "hold", "published_at"]
     if document.get("hold"):
@@ -143,14 +153,14 @@ def end_attempt(ws: Workspace, document: Document, attempt: int, *, lapsed: bool
         fields["state"] = HELD
         gone.append("due")
     ws.change(schema.QUEUE, document, fields, gone)
-    return b""
+    return Reported(True, told=told)
 
 
 def finish(ws: Workspace, document: Document, fields: Document) -> bytes:
     """Nothing is left to do: the document stays without its message, as proof. Returns the id of the message."""
     content_id = bytes(document.get("content_id", b""))
     done: Document = {"state": DONE, "done_at": ws.now, "expires": date(ws.now + KEEP_DONE_MS)}
-    gone = ("content", "content_id", "due", "lease_until", "worker", "hold", "published_at")
+    gone = ("content", "content_id", "header", "due", "lease_until", "worker", "hold", "published_at")
     ws.change(schema.QUEUE, document, fields | done, gone)
     return content_id
 

@@ -34,10 +34,9 @@ from ..store.mutation import Mutation
 from ..store.workspace import DedupeId, Needs, Workspace
 from . import contents
 from .documents import GRACE_MS, READY, by_domain, job_of, recipient_document
-from .retry import RetrySchedule
+from .notify import header_of
 
 MAX_HEADER = 256 << 10
-SCHEDULE = RetrySchedule()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +104,17 @@ def enqueue(ws: Workspace, prepared: Prepared) -> list[QueueId]:
         "state": READY,
         "attempt": 1,
         "created_at": ws.now,
-        "expires_at": SCHEDULE.expires_at(ws.now),
+        "expires_at": ws.policy.schedule.expires_at(ws.now),
         "next_attempt": ws.now,
         "due": ws.now + GRACE_MS,
         "lapses": 0,
     }
     if message.account_id != NO_ACCOUNT:
         common["a"] = message.account_id
-    common |= {"content_id": prepared.content_id} if prepared.content_id else {"content": message.content}
+    if prepared.content_id:
+        common |= {"content_id": prepared.content_id, "header": header_of(message.content)}
+    else:
+        common["content"] = message.content
     queue_ids = []
     for domain, recipients in by_domain(message.recipients).items():
         ascii_envelope = message.reverse_path.isascii() and all(r.address.isascii() for r in recipients)

@@ -53,6 +53,8 @@ async def audit(db: Database, *, deep: bool = False, now: int | None = None) -> 
         yield count(finding)
     async for finding in _accepted(db, summary, now):
         yield count(finding)
+    async for finding in _notices(db, summary, now):
+        yield count(finding)
     yield summary
 
 
@@ -96,9 +98,16 @@ class _AccountAudit:
             async for receipt in self._db[schema.DEDUPE].iterate(query, session=session, batch_size=_BATCH):
                 receipts.receipt(receipt)
             waiting = self._db[schema.ACCEPTED].iterate({"pending.a": self._account_id}, {"_id": 1}, session=session)
-            receipts.finish(mailboxes, {document["_id"] async for document in waiting})
+            pending = {document["_id"] async for document in waiting}
+            queued = self._db[schema.QUEUE].iterate(self._recently_queued(), {"t": 1}, session=session)
+            receipts.finish(mailboxes, pending | {document["t"] async for document in queued})
             for finding in (*receipts.findings, *self._sums(account, mailboxes)):
                 yield finding
+
+    def _recently_queued(self) -> Document:
+        """What the account sent elsewhere since the oldest receipts: done or not, its document stays for a month."""
+        since = (self._recent_after - _HOUR).to_bytes(6, "big") + bytes(10)  # a UUIDv7 begins with its ms
+        return {"a": self._account_id, "_id": {"$gte": since}}
 
     async def _mailbox(self, judged: MailboxAudit, receipts: ReceiptAudit, session: Session) -> AsyncIterator[Finding]:
         self._summary.mailboxes += 1
@@ -275,3 +284,12 @@ async def _accepted(db: Database, summary: Summary, now: int) -> AsyncIterator[F
             yield Finding(FindingKind.ACCEPTED_WITHOUT_CONTENT, None, None, detail)
         if document["next_attempt"] < now - _STUCK:
             yield Finding(FindingKind.ACCEPTED_STUCK, None, None, f"transaction {trace_id}")
+
+
+async def _notices(db: Database, summary: Summary, now: int) -> AsyncIterator[Finding]:
+    """Notices to senders that wait to be filed or queued: does anyone try?"""
+    async for document in db[schema.NOTICES].iterate({}, {"due": 1, "about": 1}, batch_size=_BATCH):
+        summary.queued += 1
+        if document["due"] < now - _STUCK:
+            detail = f"notice {document['_id']} about transaction {document['about']}"
+            yield Finding(FindingKind.NOTICE_STUCK, None, None, detail)

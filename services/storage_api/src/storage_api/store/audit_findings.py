@@ -17,6 +17,7 @@ class FindingKind(enum.Enum):
     DAMAGED_BODY = "damaged_body"  # wrong size, missing or wrong segments
     ACCEPTED_WITHOUT_CONTENT = "accepted_without_content"
     ACCEPTED_STUCK = "accepted_stuck"  # no attempt for an hour: no worker does the sweep
+    NOTICE_STUCK = "notice_stuck"  # a sender isn't told of a failure: no attempt for an hour
     DAMAGED_MAILBOX = "damaged_mailbox"  # its tail or directory can't be read
     DAMAGED_PAGE = "damaged_page"  # unreadable, or its two documents differ in rows
     MISSING_PAGE = "missing_page"

@@ -40,6 +40,7 @@ from ..db.driver import (
     is_duplicate_key,
     is_transient,
 )
+from ..queue.policy import QueuePolicy
 from . import metrics
 from .hooks import Hooks
 from .leftovers import end_idle_transactions
@@ -92,7 +93,7 @@ class _Group:
 
 
 class Committer:
-    """The way every mutation takes. `clock` gives ms since the epoch."""
+    """The way every mutation takes. `clock` gives ms since the epoch; `policy` is what mail out keeps to."""
 
     def __init__(
         self,
@@ -102,7 +103,9 @@ class Committer:
         lanes: int = LANES,
         max_pending: int = MAX_PENDING,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        policy: QueuePolicy | None = None,
     ) -> None:
+        self.policy = policy or QueuePolicy()
         self._db = db
         self._hooks = hooks or Hooks()
         self._lanes = lanes
@@ -249,7 +252,7 @@ class Committer:
     async def _attempt(self, batch: list[_Group]) -> None:
         """One transaction. Whatever it raises, the groups are untouched and may be tried again."""
         started = time.perf_counter()
-        ws = Workspace(self._clock())
+        ws = Workspace(self._clock(), self.policy)
         mutations = [mutation for group in batch for mutation in group.mutations]
         deadline = max(group.deadline for group in batch)
         async with self._db.session() as session:

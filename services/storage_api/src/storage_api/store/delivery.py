@@ -45,6 +45,8 @@ RETRY_MS = 30_000
 SWEEP_LIMIT = 100
 CONFIRM_SECONDS = 0.2
 ORPHAN_MS = 24 * 3600 * 1000
+NOTICE_LISTENER = "notice"
+"""What an envelope of our own says instead of a listener's name."""
 ALWAYS_ACCEPTED = ("postmaster", "abuse")  # never over quota (RFC 5321 4.5.1)
 
 Sign = Callable[[str, bytes, int], Awaitable[bytes]]
@@ -131,9 +133,10 @@ class MongoDelivery:
     async def _items(
         self, envelope: Envelope, by_account: ByAccount, content: bytes, *, accepted: bool
     ) -> list[Deliver]:
+        exempt = envelope.listener == NOTICE_LISTENER  # a sender over quota learns of a bounce all the same
         bodies = await self._bodies.prepare_for(tuple(by_account), content)
         return [
-            Deliver(account_id, envelope, recipients, body, accepted=accepted, exempt=_exempt(recipients))
+            Deliver(account_id, envelope, recipients, body, accepted=accepted, exempt=exempt or _exempt(recipients))
             for (account_id, recipients), body in zip(by_account.items(), bodies, strict=True)
         ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..db.driver import Database
+from ..queue.policy import QueuePolicy
 from ..queue.port import MongoQueue
 from .bodies import Bodies
 from .committer import Committer
@@ -16,11 +17,17 @@ class MongoStore:
     """The ports a database gives; `directory` is the caller's own. Without `sign` nothing is signed."""
 
     def __init__(
-        self, db: Database, hooks: Hooks | None = None, *, bodies: Bodies | None = None, sign: Sign | None = None
+        self,
+        db: Database,
+        hooks: Hooks | None = None,
+        *,
+        bodies: Bodies | None = None,
+        sign: Sign | None = None,
+        policy: QueuePolicy | None = None,
     ) -> None:
         self.db = db
         self.bodies = bodies or Bodies(db)
-        self.committer = Committer(db, hooks)
+        self.committer = Committer(db, hooks, policy=policy)
         self.read = MongoMailboxRead(db, self.bodies)
         self.write = MongoMailboxWrite(db, self.committer, self.bodies)
         self.delivery = MongoDelivery(db, self.committer, self.bodies, hooks, sign)

@@ -21,12 +21,14 @@ from mailboat_store_client.types import DEAD, AccountId, Columns, MailboxId
 
 from ..db import schema
 from ..db.driver import Document, UpdateOne, WriteOperation
+from ..queue.policy import QueuePolicy
 from . import rows as columns_of
 from .hooks import TraceEvent
 from .pages import PAGE_ROWS, TAIL_ROWS, PageRef
 from .state import AccountState, MailboxState, Page
 
 DedupeId = tuple[bytes, bytes]
+_DEFAULT_POLICY = QueuePolicy()
 
 
 @dataclass(slots=True)
@@ -93,8 +95,9 @@ class Found:
 class Workspace:
     """The documents of one transaction."""
 
-    def __init__(self, now: int) -> None:
+    def __init__(self, now: int, policy: QueuePolicy = _DEFAULT_POLICY) -> None:
         self.now = now
+        self.policy = policy
         self.accounts: dict[AccountId, AccountState | None] = {}
         self.mailboxes: dict[MailboxId, MailboxState | None] = {}
         self.names: dict[tuple[AccountId, str], MailboxId | None] = {}

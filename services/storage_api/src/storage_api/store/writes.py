@@ -21,6 +21,8 @@ ORDER = (
     schema.PAGES,
     schema.ACCEPTED,
     schema.QUEUE,
+    schema.SUPPRESSIONS,
+    schema.NOTICES,
     schema.VANISHED,
     schema.BODIES,
     schema.DEDUPE,

@@ -44,16 +44,18 @@ class ResolveRequest(_message.Message):
 class ResolveResponse(_message.Message):
     __slots__ = ("resolutions",)
     class Resolution(_message.Message):
-        __slots__ = ("address", "status", "account_id", "mailbox")
+        __slots__ = ("address", "status", "account_id", "mailbox", "suppressed")
         ADDRESS_FIELD_NUMBER: _ClassVar[int]
         STATUS_FIELD_NUMBER: _ClassVar[int]
         ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
         MAILBOX_FIELD_NUMBER: _ClassVar[int]
+        SUPPRESSED_FIELD_NUMBER: _ClassVar[int]
         address: str
         status: RecipientStatus
         account_id: bytes
         mailbox: str
-        def __init__(self, address: _Optional[str] = ..., status: _Optional[_Union[RecipientStatus, str]] = ..., account_id: _Optional[bytes] = ..., mailbox: _Optional[str] = ...) -> None: ...
+        suppressed: bool
+        def __init__(self, address: _Optional[str] = ..., status: _Optional[_Union[RecipientStatus, str]] = ..., account_id: _Optional[bytes] = ..., mailbox: _Optional[str] = ..., suppressed: _Optional[bool] = ...) -> None: ...
     RESOLUTIONS_FIELD_NUMBER: _ClassVar[int]
     resolutions: _containers.RepeatedCompositeFieldContainer[ResolveResponse.Resolution]
     def __init__(self, resolutions: _Optional[_Iterable[_Union[ResolveResponse.Resolution, _Mapping]]] = ...) -> None: ...
