@@ -168,6 +168,8 @@ async def test_submission_wants_tls_then_a_login_then_an_own_sender(ingress) -> 
     assert (await wire.say("MAIL FROM:<bob@example.test>")).startswith("553 5.7.1")
     assert (await wire.say("MAIL FROM:<alice+x@example.test>")).startswith("250")
     assert (await wire.say("RCPT TO:<far@elsewhere.example>")).startswith("250 2.1.5")
+    ingress.store.suppressed.add("gone@elsewhere.example")
+    assert (await wire.say("RCPT TO:<Gone@Elsewhere.example>")).startswith("550 5.1.1 Suppressed: ")
     assert (await wire.say("RCPT TO:<alice@example.test>")).startswith("250")
     await wire.say("DATA")
     wire.send(b"From: alice@example.test\r\nSubject: s\r\n\r\nx\r\n.\r\n")

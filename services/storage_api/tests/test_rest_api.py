@@ -72,6 +72,40 @@ async def test_accounts(world: World) -> None:
     assert actions[0]["actor"] == {"id": "bootstrap", "name": "bootstrap"}
 
 
+async def test_suppressions(world: World) -> None:
+    token = await world.scoped("platform", "submit")
+
+    async def listed(**query: str) -> list[str]:
+        status, page = await world.call("GET", "/suppressions", limit=1000, **query)
+        assert status == 200
+        return [item["address"] for item in page["items"] if item["address"].endswith(f".{world.domain}")]
+
+    bob, eve = f"bob@far.{world.domain}", f"eve@far.{world.domain}"
+    path = f"/suppressions/{bob.upper()}"
+    assert (await world.call("GET", path))[0] == 404
+    status, made = await world.call("PUT", path, {"kind": "suppressed", "note": "asked for it"})
+    assert (status, made["address"], made["kind"], made["reason"]) == (200, bob, "suppressed", "asked for it")
+    assert made["expires_at"] is None
+    assert await world.call("GET", path) == (200, made)
+    until = {"kind": "allowed", "expires": "2100-01-01T00:00:00Z"}
+    assert (await world.call("PUT", f"/suppressions/{eve}", until))[1]["expires_at"] == 4_102_444_800_000
+    assert await listed() == [bob, eve]
+    assert await listed(kind="allowed") == [eve]
+    directory = world.api.store.directory
+    assert [one.suppressed for one in await directory.resolve([bob, eve])] == [True, False]
+    await add(world, "alice")
+    mail = {"from": world.at("alice"), "to": [bob, eve], "text": "Hello"}
+    status, sent = await world.call("POST", f"/accounts/{world.at('alice')}/submit", mail, token=token)
+    assert (status, [r["status"] for r in sent["recipients"]]) == (202, ["refused", "queued"])
+    assert sent["recipients"][0]["reason"].startswith("5.1.1 Suppressed: ")
+    assert (await world.call("PUT", f"/suppressions/{world.at('alice')}", {}))[0] == 400, "mail for ours never leaves"
+    assert (await world.call("PUT", "/suppressions/nobody", {}))[0] == 400
+    assert (await world.call("PUT", path, {"kind": "hated"}))[0] == 422
+    assert (await world.call("DELETE", path))[0] == 204
+    assert (await world.call("DELETE", path))[0] == 404
+    assert [entry["target"] for entry in await world.audited("suppression.put")][-2:] == [bob, eve]
+
+
 async def test_hidden_imap_capabilities(world: World) -> None:
     await add(world, "alice")
     path = f"/accounts/{world.at('alice')}"
@@ -388,6 +422,8 @@ async def test_the_description_is_served(world: World) -> None:
         *(f"/v1/queue:{action}" for action in ("retry", "hold", "release", "reroute", "remove")),
         "/v1/transports",
         "/v1/transports/{key}",
+        "/v1/suppressions",
+        "/v1/suppressions/{recipient}",
         "/v1/tokens",
         "/v1/tokens/{token_id}",
         *MAIL_PATHS,

@@ -26,6 +26,7 @@ class Api:
         self.domains: dict[str, dict[str, Any]] = {}
         self.accounts: dict[str, dict[str, Any]] = {}
         self.tokens: dict[str, dict[str, Any]] = {}
+        self.suppressions: dict[str, dict[str, Any]] = {}
         self.audit: list[dict[str, Any]] = [{"summary": {"accounts": 2, "messages": 5, "findings": 0}}]
         self.batches: list[int] = []
         self.routes: list[tuple[str, str, Callable[..., tuple[int, Any]]]] = [
@@ -39,6 +40,10 @@ class Api:
             ("GET", "/v1/accounts/(.+)", lambda body, query, name: self._show(self.accounts, name)),
             ("PATCH", "/v1/accounts/(.+)", self._patch),
             ("DELETE", "/v1/accounts/(.+)", lambda body, query, name: self._remove(self.accounts, name)),
+            ("GET", "/v1/suppressions", lambda body, query: self._page(self.suppressions, query)),
+            ("GET", "/v1/suppressions/(.+)", lambda body, query, name: self._show(self.suppressions, name)),
+            ("PUT", "/v1/suppressions/(.+)", self._suppress),
+            ("DELETE", "/v1/suppressions/(.+)", lambda body, query, name: self._remove(self.suppressions, name)),
             ("GET", "/v1/tokens", lambda body, query: self._page(self.tokens, query)),
             ("POST", "/v1/tokens", self._token),
             ("DELETE", "/v1/tokens/(.+)", lambda body, query, name: self._remove(self.tokens, name)),
@@ -100,6 +105,19 @@ class Api:
         self.domains[name] |= body
         return 200, self.domains[name]
 
+    def _suppress(self, body: dict[str, Any], query: Any, name: str) -> tuple[int, Any]:
+        until = int(body["expires"]) if "expires" in body else None
+        entry = {
+            "address": name,
+            "kind": body["kind"],
+            "reason": body["note"],
+            "at": 0,
+            "expires_at": until,
+            "reply": "",
+        }
+        self.suppressions[name] = entry
+        return 200, entry
+
     def _token(self, body: dict[str, Any], query: Any) -> tuple[int, Any]:
         self.tokens["t1"] = {"id": "t1", "created_at": 0, **body}
         return 201, {"id": "t1", "token": "shown-once", **body}
@@ -131,7 +149,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    do_GET = do_POST = do_PATCH = do_DELETE = _answer  # noqa: N815 - http.server's names
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815 - http.server's names
 
     def log_message(self, format: str, *args: object) -> None:
         """Quiet."""
@@ -270,6 +288,24 @@ def test_refused_rows_are_named_by_line(api: Api, run: Run) -> None:
     status, text, _ = run("account", "import", "-", stdin="a@x.test,p\nb@nowhere.test,p\n")
     assert status == 1
     assert text.splitlines() == ["2 accounts: 1 created, 1 error", "  line 2: b@nowhere.test: no such domain"]
+
+
+def test_suppressions(api: Api, run: Run) -> None:
+    status, text, _ = run("suppression", "add", "bob@far.test", "--note", "asked", "--days", "2")
+    assert status == 0
+    assert text.startswith("bob@far.test is suppressed until 2")
+    assert api.suppressions["bob@far.test"]["expires_at"] > 2 * 24 * 3600 * 1000
+    assert "is allowed until removed." in run("suppression", "allow", "eve@far.test")[1]
+    listed = run("suppression", "list")[1]
+    assert "asked" in listed
+    assert "eve@far.test" in listed
+    assert [item["kind"] for item in json.loads(run("suppression", "list", "--json")[1])] == ["suppressed", "allowed"]
+    assert "removed" in run("suppression", "show", "eve@far.test")[1]
+    assert json.loads(run("suppression", "rm", "bob@far.test", "--json")[1]) == {
+        "address": "bob@far.test",
+        "removed": True,
+    }
+    assert run("suppression", "show", "bob@far.test")[0] == 1
 
 
 def test_tokens(api: Api, run: Run) -> None:

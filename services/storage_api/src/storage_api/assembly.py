@@ -28,6 +28,7 @@ from .directory.domains import Domains
 from .directory.passwords import PasswordPool
 from .directory.resolve import MongoDirectory
 from .directory.schema import OUTBOX, STEPS
+from .directory.suppressions import Suppressions
 from .domain_dns.ask import resolver
 from .domain_dns.service import DomainDns
 from .events import EventPublisher
@@ -194,6 +195,7 @@ class Api:
                 keys=Keys(db, now_ms),
                 queue=QueueOperators(db, core.hooks, now_ms),
                 transports=Transports(db),
+                suppressions=Suppressions(db, now_ms),
                 trace=core.trace,
                 audit_log=AuditLog(db, now_ms),
                 mailboxes=core.mongo.read,

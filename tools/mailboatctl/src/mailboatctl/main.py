@@ -10,7 +10,7 @@ from __future__ import annotations
 import typer
 from rich.text import Text
 
-from mailboatctl.commands import account, domain, export_mail, import_mail, queue, token, transport
+from mailboatctl.commands import account, domain, export_mail, import_mail, queue, suppression, token, transport
 from mailboatctl.commands.audit import audit
 from mailboatctl.commands.smoke import smoke
 from mailboatctl.commands.trace import trace
@@ -24,6 +24,7 @@ app.add_typer(import_mail.app, name="import")
 app.add_typer(export_mail.app, name="export")
 app.add_typer(queue.app, name="queue")
 app.add_typer(transport.app, name="transport")
+app.add_typer(suppression.app, name="suppression")
 app.add_typer(token.app, name="token")
 app.command()(trace)
 app.command()(audit)

@@ -20,6 +20,7 @@ from . import (
     queue,
     search,
     submit,
+    suppressions,
     tokens,
 )
 from .access import TABLE
@@ -47,6 +48,7 @@ MOUNTS: tuple[tuple[str, APIRouter], ...] = (
     (OWN, submit.router),
     (OWN, me.router),
     ("/v1", queue.router),
+    ("/v1", suppressions.router),
     ("/v1", tokens.router),
     ("/v1", messages.router),
 )

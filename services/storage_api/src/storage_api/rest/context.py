@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from ..audit_log import AuditLog
 from ..directory.accounts import Accounts
 from ..directory.domains import Domains
+from ..directory.suppressions import Suppressions
 from ..domain_dns.service import DomainDns
 from ..queue.operators import QueueOperators
 from ..queue.transports import Transports
@@ -60,6 +61,7 @@ class Context:
     keys: Keys
     queue: QueueOperators
     transports: Transports
+    suppressions: Suppressions
     trace: TraceLog
     audit_log: AuditLog
     mailboxes: MailboxRead

@@ -51,6 +51,7 @@ _REFUSED = {
     RecipientStatus.DISABLED: "5.2.1 Mailbox is disabled",
     RecipientStatus.OVER_QUOTA: "5.2.2 Mailbox is full",
 }
+_SUPPRESSED = "5.1.1 Suppressed: its server called this address unknown; the operator can release it"
 _REFUSED_LATER = {
     DeliveryStatus.OVER_QUOTA: "5.2.2 Mailbox is full",
     DeliveryStatus.GONE: "5.1.1 No such user here",
@@ -146,7 +147,7 @@ class _Submission:
         if len(self._outgoing.content) > MAX_MESSAGE:
             raise Refused(RefusedCode.TOO_BIG, f"A message has at most {MAX_MESSAGE} octets")
         resolutions = await self._ctx.directory.resolve(self._outgoing.recipients)
-        results = await self._deliver([r for r in resolutions if r.status not in _REFUSED])
+        results = await self._deliver([r for r in resolutions if not _refusal(r)])
         shown = [_shown(resolution, results.get(resolution.address)) for resolution in resolutions]
         taken = any(recipient.status != "refused" for recipient in shown)
         log.info(
@@ -207,8 +208,13 @@ class _Submission:
 
 def _shown(resolution: Resolution, result: RecipientResult | None) -> RecipientOut:
     if result is None:
-        return RecipientOut(address=resolution.address, status="refused", reason=_REFUSED[resolution.status])
+        return RecipientOut(address=resolution.address, status="refused", reason=_refusal(resolution))
     if result.status in _REFUSED_LATER:
         return RecipientOut(address=resolution.address, status="refused", reason=_REFUSED_LATER[result.status])
     queued = result.status is DeliveryStatus.QUEUED
     return RecipientOut(address=resolution.address, status="queued" if queued else "delivered", reason=None)
+
+
+def _refusal(resolution: Resolution) -> str | None:
+    """Why nothing is sent to this address at all."""
+    return _SUPPRESSED if resolution.suppressed else _REFUSED.get(resolution.status)
