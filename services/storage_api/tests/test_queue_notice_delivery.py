@@ -229,6 +229,33 @@ async def test_success_is_told_if_it_was_asked_for(world: World) -> None:
     assert await world.db[schema.NOTICES].count({}) == 0
 
 
+@pytest.mark.parametrize("accepted", [False, True], ids=["at once", "accepted first"])
+async def test_success_is_told_of_what_is_filed_here(
+    world: World, monkeypatch: pytest.MonkeyPatch, accepted: bool
+) -> None:
+    if accepted:
+        monkeypatch.setattr("storage_api.store.delivery.MAX_ITEMS", 1)
+    bob = (await world.accounts.create("bob@ours.test", Secret("a password of his"), 0)).account_id
+    recipients = (
+        EnvelopeRecipient("bob@ours.test", bob, notify="SUCCESS", orcpt="rfc822;robert@ours.test"),
+        EnvelopeRecipient("bob+x@ours.test", bob, notify="FAILURE"),
+        EnvelopeRecipient("alice@ours.test", world.alice),
+    )
+    mail = Envelope(trace_id(), "alice@ours.test", recipients, os.urandom(32), envid="E7")
+    for _ in range(2):
+        await world.store.delivery.deliver(mail, CONTENT)
+    await world.sender.run(now_ms())
+    _, notice = await world.inbox()
+    assert notice["Subject"] == "Delivered: your message to bob@ours.test"
+    about, *blocks = notice.get_payload()[1].get_payload()
+    assert about["Original-Envelope-Id"] == "E7"
+    assert [(b["Original-Recipient"], b["Action"], b["Status"]) for b in blocks] == [
+        ("rfc822; robert@ours.test", "delivered", "2.0.0")
+    ]
+    assert "Message-ID: <1@ours.test>" in notice.get_payload()[2].get_payload()
+    assert (await world.audited())[0] == []
+
+
 async def test_the_header_of_a_large_message_comes_back(world: World) -> None:
     big = CONTENT + b"x" * 70 + (b"\r\n" + b"y" * 70) * 40_000
     mail = await world.submit("bob@far.example", content=big)

@@ -6,13 +6,14 @@ none; the queue document notes what was told, so that none is written twice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mailboat_common import ids
 from mailboat_common.ids import encode_id
 from mailboat_mime import header_block
 from mailboat_store_client.queue import Outcome
+from mailboat_store_client.types import Envelope, EnvelopeRecipient
 
 from ..db import schema
 from ..db.driver import Document
@@ -71,6 +72,27 @@ def tell_sender(
     failed = [r for r in message.recipients if r.address in due.settled and r.outcome is Outcome.FAILED]
     kinds = [notice.kind.value for notice in notices] + ["untold"] * len(due.untold)
     return fields, Outcomes(tuple(bounce_class(r.status, expired=r.expired) for r in failed), tuple(kinds))
+
+
+def success_wanted(recipients: Iterable[EnvelopeRecipient]) -> list[EnvelopeRecipient]:
+    """Those whose sender asked to be told of success (RFC 3461 4.1)."""
+    return [recipient for recipient in recipients if "SUCCESS" in recipient.notify.upper().split(",")]
+
+
+def tell_filed(ws: Workspace, envelope: Envelope, recipients: Sequence[EnvelopeRecipient], header: bytes) -> None:
+    """Write the notice that is due for recipients whose message is filed by the running transaction."""
+    states = [
+        RecipientState(r.address, Outcome.DELIVERED, r.notify, r.orcpt, status="2.0.0", at=ws.now, local=True)
+        for r in success_wanted(recipients)
+    ]
+    message = SentMessage(
+        envelope.trace_id, envelope.reverse_path, tuple(states), ws.now, ws.now, header, envid=envelope.envid
+    )
+    for plan in notices_due(message, ws.now, None).plans:
+        notice = write(plan, hostname=ws.policy.hostname, notice_id=ids.trace_id(), now=ws.now)
+        insert_notice(ws, notice)
+        details = {"notice": notice.trace_id, "about": notice.kind.value, "recipient": notice.recipient}
+        ws.tell_trace(TraceEvent(envelope.trace_id, ws.now, "notice", details=details))
 
 
 def insert_notice(ws: Workspace, notice: Notice) -> None:

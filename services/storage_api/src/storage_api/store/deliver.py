@@ -23,6 +23,7 @@ from mailboat_store_client.types import (
 
 from ..db import schema
 from ..db.driver import Document, ReplaceOne, UpdateOne
+from ..queue.notify import tell_filed
 from . import edit
 from . import rows as columns_of
 from .bodies import PreparedBody
@@ -87,7 +88,8 @@ class Deliver(Mutation[RecipientResult]):
     """File one copy for one account, whichever of its addresses were named.
 
     Refused NO_ACCOUNT (deleted; disabled too, but not once accepted) and OVER_QUOTA. With `accepted`, the recipient
-    is struck from that document in the same transaction; if it isn't in it any more, it was dealt with before.
+    is struck from that document in the same transaction; if it isn't in it any more, it was dealt with before. `header`
+    is the message's, if its sender is to be told of success.
     """
 
     kind = "deliver"
@@ -101,6 +103,7 @@ class Deliver(Mutation[RecipientResult]):
         *,
         accepted: bool = False,
         exempt: bool = False,
+        header: bytes = b"",
     ) -> None:
         super().__init__(account_id, receipt_key(envelope.trace_id), body.transaction_bytes)
         self._envelope = envelope
@@ -109,6 +112,8 @@ class Deliver(Mutation[RecipientResult]):
         self._body = body
         self._accepted = accepted
         self._exempt = exempt
+        self._recipients = recipients
+        self._header = header
         self._keys: list[DedupeId] = [(account_id, duplicate_key(envelope, r.address)) for r in recipients]
 
     def needs(self) -> Needs:
@@ -156,6 +161,8 @@ class Deliver(Mutation[RecipientResult]):
         ws.insert(schema.BODIES, self._body.document)
         leave_duplicate_keys(ws, self._keys, trace_id)
         self._tell(ws, "filed", mailbox.mailbox_id, uid, {})
+        if self._header:
+            tell_filed(ws, self._envelope, self._recipients, self._header)
         return RecipientResult(self._address, DeliveryStatus.FILED, uid, mailbox.mailbox_id)
 
     def _mailbox(self, ws: Workspace, inbox: MailboxId) -> MailboxState:
@@ -217,6 +224,17 @@ class Deliver(Mutation[RecipientResult]):
         )
 
 
+def _pending(recipient: EnvelopeRecipient) -> Document:
+    """A recipient in an `accepted` document."""
+    return {
+        "address": recipient.address,
+        "a": recipient.account_id,
+        "mailbox": recipient.mailbox,
+        "notify": recipient.notify,
+        "orcpt": recipient.orcpt,
+    }
+
+
 NotKept = dict[AccountId, RecipientResult | Refused]
 
 
@@ -275,7 +293,7 @@ class Accept(Mutation[NotKept]):
                 not_kept[account_id] = refused
                 continue
             leave_duplicate_keys(ws, self._keys[account_id], trace_id)
-            pending += [{"address": r.address, "a": account_id, "mailbox": r.mailbox} for r in recipients]
+            pending += [_pending(recipient) for recipient in recipients]
         if pending:
             ws.insert(schema.ACCEPTED, {**self._document, "pending": pending, "at": ws.now})
             ws.tell_trace(TraceEvent(trace_id, ws.now, "accepted", details={"recipients": len(pending)}))

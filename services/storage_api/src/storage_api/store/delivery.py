@@ -30,6 +30,7 @@ from mailboat_store_client.types import (
 
 from ..db import schema
 from ..db.driver import Database, Document, InsertOne, PyMongoError, is_duplicate_key
+from ..queue.notify import header_of, success_wanted
 from ..queue.submit import Submit, outgoing_of, prepare, submission_key
 from .bodies import Bodies
 from .committer import MAX_BYTES, MAX_ITEMS, Committer
@@ -134,9 +135,18 @@ class MongoDelivery:
         self, envelope: Envelope, by_account: ByAccount, content: bytes, *, accepted: bool
     ) -> list[Deliver]:
         exempt = envelope.listener == NOTICE_LISTENER  # a sender over quota learns of a bounce all the same
+        header = header_of(content) if success_wanted(envelope.recipients) else b""
         bodies = await self._bodies.prepare_for(tuple(by_account), content)
         return [
-            Deliver(account_id, envelope, recipients, body, accepted=accepted, exempt=exempt or _exempt(recipients))
+            Deliver(
+                account_id,
+                envelope,
+                recipients,
+                body,
+                accepted=accepted,
+                exempt=exempt or _exempt(recipients),
+                header=header,
+            )
             for (account_id, recipients), body in zip(by_account.items(), bodies, strict=True)
         ]
 
@@ -358,5 +368,8 @@ def _envelope_document(envelope: Envelope) -> Document:
 
 def _envelope_of(document: Document) -> Envelope:
     """The transaction as it was, with the recipients that are still pending."""
-    recipients = tuple(EnvelopeRecipient(r["address"], AccountId(r["a"]), r["mailbox"]) for r in document["pending"])
+    recipients = tuple(
+        EnvelopeRecipient(r["address"], AccountId(r["a"]), r["mailbox"], r.get("notify", ""), r.get("orcpt", ""))
+        for r in document["pending"]
+    )
     return Envelope(trace_id=document["_id"], recipients=recipients, **document["envelope"])
