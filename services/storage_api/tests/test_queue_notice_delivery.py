@@ -256,6 +256,32 @@ async def test_success_is_told_of_what_is_filed_here(
     assert (await world.audited())[0] == []
 
 
+async def test_an_account_closed_between_250_and_filing_is_told_to_the_sender_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bob = (await world.accounts.create("bob@ours.test", Secret("a password of his"), 0)).account_id
+    recipients = (EnvelopeRecipient("bob@ours.test", bob), EnvelopeRecipient("alice@ours.test", world.alice))
+    mail = Envelope(trace_id(), "alice@ours.test", recipients, os.urandom(32))
+
+    async def die(*_: object) -> None:
+        raise ConnectionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("storage_api.store.delivery.MAX_ITEMS", 1)
+        patch.setattr(world.store.delivery, "_file_accepted", die)
+        with pytest.raises(ConnectionError):
+            await world.store.delivery.deliver(mail, CONTENT)
+    await world.db[schema.ACCOUNTS].update_one({"_id": bob}, {"$set": {"deleted_at": 1}})
+    for minutes in (10, 20):
+        await world.store.delivery.sweep_accepted(now_ms() + minutes * 60_000)
+    await world.sender.run(now_ms())
+    assert await world.db[schema.ACCEPTED].count({}) == 0
+    _, bounce = await world.inbox()
+    block = bounce.get_payload()[1].get_payload()[1]
+    assert (block["Final-Recipient"], block["Status"]) == ("rfc822; bob@ours.test", "5.2.1")
+    assert "was closed" in bounce.get_payload()[0].get_payload()
+
+
 async def test_the_header_of_a_large_message_comes_back(world: World) -> None:
     big = CONTENT + b"x" * 70 + (b"\r\n" + b"y" * 70) * 40_000
     mail = await world.submit("bob@far.example", content=big)

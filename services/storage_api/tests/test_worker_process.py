@@ -173,7 +173,7 @@ async def test_two_workers_do_every_job_and_end_when_told(mongod: Mongod, tmp_pa
         async def every_job_ran() -> bool:
             async with http.get(metrics) as answer:
                 text = await answer.text()
-            jobs = ("accepted", "collect", "compact", "count", "retention")
+            jobs = ("accepted", "collect", "compact", "count", "notices", "retention")
             return all(f'mailboat_worker_runs_total{{job="{job}",result="ok"}}' in text for job in jobs)
 
         await until(every_job_ran)

@@ -85,6 +85,20 @@ def tell_filed(ws: Workspace, envelope: Envelope, recipients: Sequence[EnvelopeR
         RecipientState(r.address, Outcome.DELIVERED, r.notify, r.orcpt, status="2.0.0", at=ws.now, local=True)
         for r in success_wanted(recipients)
     ]
+    _tell_local(ws, envelope, states, header)
+
+
+def tell_closed(ws: Workspace, envelope: Envelope, recipients: Sequence[EnvelopeRecipient], header: bytes) -> None:
+    """The same for recipients whose account was closed after their message was accepted (RFC 5321 6.1)."""
+    reason = "The mailbox was closed before the message could be filed"
+    states = [
+        RecipientState(r.address, Outcome.FAILED, r.notify, r.orcpt, status="5.2.1", reason=reason, at=ws.now)
+        for r in recipients
+    ]
+    _tell_local(ws, envelope, states, header)
+
+
+def _tell_local(ws: Workspace, envelope: Envelope, states: Sequence[RecipientState], header: bytes) -> None:
     message = SentMessage(
         envelope.trace_id, envelope.reverse_path, tuple(states), ws.now, ws.now, header, envid=envelope.envid
     )

@@ -23,7 +23,7 @@ from mailboat_store_client.types import (
 
 from ..db import schema
 from ..db.driver import Document, ReplaceOne, UpdateOne
-from ..queue.notify import tell_filed
+from ..queue.notify import tell_closed, tell_filed
 from . import edit
 from . import rows as columns_of
 from .bodies import PreparedBody
@@ -314,3 +314,39 @@ class Accept(Mutation[NotKept]):
 
     def repeat(self, ws: Workspace, receipt: Document) -> NotKept:
         return {}
+
+
+class GiveUp(Mutation[None]):
+    """Strike recipients whose account is gone from an `accepted` document, and tell the sender with it."""
+
+    kind = "give_up"
+
+    def __init__(self, envelope: Envelope, recipients: Sequence[EnvelopeRecipient], header: bytes) -> None:
+        super().__init__(recipients[0].account_id, None)
+        self._envelope = envelope
+        self._recipients = recipients
+        self._header = header
+
+    def needs(self) -> Needs:
+        return Needs(documents={schema.ACCEPTED: {self._envelope.trace_id}})
+
+    def apply(self, ws: Workspace) -> None:
+        trace_id = self._envelope.trace_id
+        document = ws.document(schema.ACCEPTED, trace_id)
+        waiting = {recipient["a"] for recipient in document["pending"]} if document else set()
+        struck = [recipient for recipient in self._recipients if recipient.account_id in waiting]
+        if not struck or document is None:
+            return
+        gone = {recipient.account_id for recipient in struck}
+        left = [recipient for recipient in document["pending"] if recipient["a"] not in gone]
+        pull = UpdateOne({"_id": trace_id}, {"$pull": {"pending": {"a": {"$in": sorted(gone)}}}})
+        ws.operate(schema.ACCEPTED, trace_id, pull)
+        ws.documents[schema.ACCEPTED, trace_id] = {**document, "pending": left}
+        ws.on_rollback(lambda: ws.documents.__setitem__((schema.ACCEPTED, trace_id), document))
+        tell_closed(ws, self._envelope, struck, self._header)
+
+    def receipt(self, result: None) -> Document:
+        return {}
+
+    def repeat(self, ws: Workspace, receipt: Document) -> None:
+        return None

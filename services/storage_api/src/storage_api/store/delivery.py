@@ -34,7 +34,7 @@ from ..queue.notify import header_of, success_wanted
 from ..queue.submit import Submit, outgoing_of, prepare, submission_key
 from .bodies import Bodies
 from .committer import MAX_BYTES, MAX_ITEMS, Committer
-from .deliver import Accept, Deliver
+from .deliver import Accept, Deliver, GiveUp
 from .failures import guarded
 from .hooks import Hooks, TraceEvent
 
@@ -242,12 +242,15 @@ class MongoDelivery:
         by_account: ByAccount = {}
         for recipient in envelope.recipients:
             by_account.setdefault(recipient.account_id, []).append(recipient)
-        given_up: list[AccountId] = []
         if by_account:
             content = await self._content(document)
             results = await self._file_accepted(envelope, by_account, content)
-            given_up = [a for a, result in results.items() if result.status is DeliveryStatus.GONE]
-        await self._finish(envelope.trace_id, given_up)
+            given_up = [
+                r for a, result in results.items() if result.status is DeliveryStatus.GONE for r in by_account[a]
+            ]
+            if given_up:  # their sender has our 250
+                await self._committer.submit(GiveUp(envelope, given_up, header_of(content)))
+        await self._finish(envelope.trace_id)
 
     async def _content(self, document: Document) -> bytes:
         parts = []

@@ -18,7 +18,7 @@ class TraceEvent:
     """One step of a message's journey; `at` is ms since the epoch.
 
     `kind` is accepted, filed, duplicate, over_quota or gone; on the way out queued, attempt, delivered, deferred,
-    failed, and held, released, retried, rerouted or removed by an operator.
+    failed, notice (to the sender), untold, suppressed, and held, released, retried, rerouted or removed by an operator.
     """
 
     trace_id: str
