@@ -216,7 +216,9 @@ def _updates(action: Action, now: int, route: Transport | None) -> list[tuple[Do
 def _removal(now: int) -> list[Document]:
     pending: Document = {"$eq": ["$$one.state", PENDING]}
     removed: Document = {"$mergeObjects": ["$$one", {"state": REMOVED}]}
-    recipients: Document = {"$map": {"input": "$recipients", "as": "one", "in": {"$cond": [pending, removed, "$$one"]}}}
+    # Also what failed in an attempt that is broken off now is dealt with: nobody is told.
+    settled: Document = {"$mergeObjects": [{"$cond": [pending, removed, "$$one"]}, {"settled": True}]}
+    recipients: Document = {"$map": {"input": "$recipients", "as": "one", "in": settled}}
     done: Document = {"state": DONE, "done_at": now, "expires": date(now + KEEP_DONE_MS), "recipients": recipients}
     gone = ["content", "content_id", "header", "due", "published_at", "token", "lease_until", "worker", "hold"]
     return [{"$set": done}, {"$unset": gone}]

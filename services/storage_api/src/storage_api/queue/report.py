@@ -98,8 +98,11 @@ class Report(_Ending):
             suppress(ws, document["t"], report)
             if report.outcome is Outcome.DELIVERED:
                 seconds.append((ws.now - document["created_at"]) / 1000)
-        document = ws.change(schema.QUEUE, document, {"recipients": recipients})
-        ended = end_attempt(ws, document, attempt) if self._report.final else Reported(True)
+        if self._report.final:  # one update of the document, not two
+            ended = end_attempt(ws, document | {"recipients": recipients}, attempt)
+        else:
+            ws.change(schema.QUEUE, document, {"recipients": recipients})
+            ended = Reported(True)
         return replace(ended, seconds=tuple(seconds))
 
 

@@ -1,4 +1,6 @@
-"""The audit: every accepted message is visible, queued, a duplicate or deliberately removed, and every invariant holds.
+"""The audit: every accepted message is visible, on its way, delivered, bounced, a duplicate or deliberately removed.
+
+Every invariant of the store is checked as well.
 
 `audit(db)` yields findings and ends with a `Summary`. Each account is judged in one snapshot, so running traffic makes
 no false finding; what lies outside (page ids of no mailbox, deep reading of bodies) is looked at a second time before
@@ -18,6 +20,7 @@ from ..db import schema
 from ..db.driver import Database, Document, Session
 from .audit_findings import Finding, FindingKind, Summary
 from .audit_mailbox import MailboxAudit
+from .audit_queue import audit_queue, audit_submissions
 from .audit_receipts import ReceiptAudit
 from .blobs import CHUNK, BlobHead, now_ms
 from .bodies import Bodies
@@ -50,6 +53,8 @@ async def audit(db: Database, *, deep: bool = False, now: int | None = None) -> 
             async for finding in _deep(db, account):
                 yield count(finding)
     async for finding in _orphans(db):
+        yield count(finding)
+    async for finding in audit_queue(db, summary, now):
         yield count(finding)
     async for finding in _accepted(db, summary, now):
         yield count(finding)
@@ -102,6 +107,8 @@ class _AccountAudit:
             queued = self._db[schema.QUEUE].iterate(self._recently_queued(), {"t": 1}, session=session)
             receipts.finish(mailboxes, pending | {document["t"] async for document in queued})
             for finding in (*receipts.findings, *self._sums(account, mailboxes)):
+                yield finding
+            async for finding in audit_submissions(self._db, session, self._account_id, receipts.submitted):
                 yield finding
 
     def _recently_queued(self) -> Document:

@@ -15,6 +15,10 @@ class FindingKind(enum.Enum):
     REMOVED_WITHOUT_TOMBSTONE = "removed_without_tombstone"
     MISSING_BODY = "missing_body"
     DAMAGED_BODY = "damaged_body"  # wrong size, missing or wrong segments
+    QUEUED_WITHOUT_CONTENT = "queued_without_content"  # mail out whose message is missing or not whole
+    QUEUE_STUCK = "queue_stuck"  # due for an hour: no worker runs the scheduler, or no delivery worker claims
+    UNTOLD_FAILURE = "untold_failure"  # mail out failed without the notice its sender is owed
+    DAMAGED_QUEUE = "damaged_queue"  # done, though a recipient waits
     ACCEPTED_WITHOUT_CONTENT = "accepted_without_content"
     ACCEPTED_STUCK = "accepted_stuck"  # no attempt for an hour: no worker does the sweep
     NOTICE_STUCK = "notice_stuck"  # a sender isn't told of a failure: no attempt for an hour
@@ -54,7 +58,8 @@ class Finding:
 
 @dataclass(slots=True)
 class Summary:
-    """What was looked at. An accepted message is one of visible, removed, duplicate and queued, or a finding."""
+    """What was looked at. An accepted message is one of visible, removed, duplicate, queued, delivered
+    and bounced, or a finding."""
 
     accounts: int = 0
     mailboxes: int = 0
@@ -66,6 +71,8 @@ class Summary:
     removed: int = 0
     duplicates: int = 0
     queued: int = 0
+    delivered: int = 0
+    bounced: int = 0
     findings: int = 0
 
     def line(self) -> dict[str, dict[str, int]]:

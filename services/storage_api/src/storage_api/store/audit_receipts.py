@@ -33,6 +33,8 @@ class ReceiptAudit:
     complete_after: int
     """Receipts written after this (ms) and those an hour before them are all still there."""
     findings: list[Finding] = field(default_factory=list)
+    submitted: list[Document] = field(default_factory=list)
+    """Results of submissions, for `audit_queue` to look at."""
     _claims: dict[tuple[bytes, int], str] = field(default_factory=dict)
     _moved: set[tuple[bytes, int]] = field(default_factory=set)
     _filed: dict[str, set[tuple[bytes, int]]] = field(default_factory=dict)
@@ -48,6 +50,9 @@ class ReceiptAudit:
         kind = document.get("kind", "")
         if kind == "duplicate":
             self._accepted.add(document["trace"])
+        if kind == "submit":
+            self.summary.receipts += 1
+            self.submitted.append(document["r"])
         if kind not in _FILING:
             return
         self.summary.receipts += 1
