@@ -154,6 +154,29 @@ async def test_commands_before_the_handshake_are_thrown_away(ingress) -> None:
     assert (await wire.say("STARTTLS")).startswith("503")
 
 
+async def test_mail_for_other_servers_is_queued_with_what_its_sender_asked_for(ingress) -> None:
+    wire = await ingress.connect("submission")
+    await wire.say("EHLO x")
+    await wire.say("STARTTLS")
+    await wire.start_tls(ingress.context)
+    await wire.say("EHLO x")
+    await wire.say("AUTH PLAIN " + plain())
+    assert (await wire.say("MAIL FROM:<alice@example.test> RET=HDRS ENVID=QQ1 BODY=8BITMIME")).startswith("250")
+    notify = "RCPT TO:<far@elsewhere.example> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;far@elsewhere.example"
+    assert (await wire.say(notify)).startswith("250 2.1.5")
+    assert (await wire.say("RCPT TO:<near@other.example>")).startswith("250 2.1.5")
+    await wire.say("DATA")
+    wire.send(b"From: alice@example.test\r\nSubject: s\r\n\r\nGr\xc3\xbc\xc3\x9fe\r\n.\r\n")
+    assert (await wire.reply()).startswith("250 2.0.0 Ok: id ")
+    jobs = ingress.store.queue.jobs()
+    far, near = await ingress.store.queue.claim(jobs, "w", max_bytes=1 << 20, key=bytes(16))
+    (recipient,) = far.recipients
+    assert (recipient.notify, recipient.orcpt) == ("SUCCESS,DELAY", "rfc822;far@elsewhere.example")
+    assert (far.ret, far.envid, far.eight_bit, far.smtputf8) == ("HDRS", "QQ1", True, False)
+    assert [one.address for one in near.recipients] == ["near@other.example"]
+    assert b" with ESMTPSA (TLSv1.3 " in far.content
+
+
 async def test_submission_wants_tls_then_a_login_then_an_own_sender(ingress) -> None:
     wire = await ingress.connect("submission")
     await wire.say("EHLO x")
