@@ -144,6 +144,7 @@ async def test_confirmed_means_in_a_queue(node: RabbitNode) -> None:
         assert await bus.publish_confirmed("", "test.confirmed", b"job")
         assert not await bus.publish_confirmed("", "test.no-such-queue", b"nowhere to go")
         assert not await bus.publish_confirmed(EVENTS.name, "nobody.listens", b"nowhere to go")
+        assert await bus.publish_confirmed(EVENTS.name, "nobody.listens", b"nobody needs it", mandatory=False)
 
 
 async def test_a_failing_job_is_repeated_up_to_the_limit_then_kept_aside(node: RabbitNode) -> None:

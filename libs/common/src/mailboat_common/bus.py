@@ -132,20 +132,36 @@ class Bus:
         self._news_waiting.set()
         return True
 
-    async def publish_confirmed(self, exchange: str, key: str, body: bytes, *, timeout: float = 10.0) -> bool:  # noqa: ASYNC109
+    async def publish_confirmed(
+        self,
+        exchange: str,
+        key: str,
+        body: bytes,
+        *,
+        timeout: float = 10.0,  # noqa: ASYNC109
+        mandatory: bool = True,
+        message_id: str | None = None,
+        content_type: str | None = None,
+    ) -> bool:
         """Sends a persistent message; True once RabbitMQ has it safely in at least one queue.
 
-        False is "not known to be there": it may still arrive, so a repeat must be harmless. `exchange` "" is the
-        default exchange, which routes to the queue named by `key`.
+        Not `mandatory`: in every queue bound to its key, though there be none. False is "not known to be there": it
+        may still arrive, so a repeat must be harmless. `exchange` "" is the default exchange, which routes to the
+        queue named by `key`.
         """
         link = self._link
         if link is None:
             return False
         try:
             result = await link.exchange(exchange).publish(
-                aio_pika.Message(body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT),
+                aio_pika.Message(
+                    body,
+                    delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+                    message_id=message_id,
+                    content_type=content_type,
+                ),
                 key,
-                mandatory=True,
+                mandatory=mandatory,
                 timeout=timeout,
             )
         except _AWAY as error:
