@@ -19,6 +19,22 @@ NEW = {"quota_bytes": 0, "quota_messages": 0, "used_bytes": 0, "messages": 0, "d
 STEP = {"at": 1767323045678, "kind": "accepted", "account": None, "mailbox": "INBOX", "details": {"listener": "smtp"}}
 
 
+WEBHOOK = {
+    "id": "w1",
+    "state": "active",
+    "reason": "",
+    "position": 7,
+    "pending": 2,
+    "lag_seconds": 3.7,
+    "failures": 1,
+    "failing_since": 0,
+    "next_attempt_at": 0,
+    "last_success_at": 1767323045678,
+    "created_at": 1767323045678,
+    "last_error": {"at": 1767323045678, "status": 503, "error": "status 503: the receiver refused it"},
+}
+
+
 class Api:
     """Domains, accounts and tokens in dictionaries."""
 
@@ -27,6 +43,8 @@ class Api:
         self.accounts: dict[str, dict[str, Any]] = {}
         self.tokens: dict[str, dict[str, Any]] = {}
         self.suppressions: dict[str, dict[str, Any]] = {}
+        self.webhooks: dict[str, dict[str, Any]] = {}
+        self.tested: dict[str, Any] = {"status": 204, "error": "", "seconds": 0.0615}
         self.audit: list[dict[str, Any]] = [{"summary": {"accounts": 2, "messages": 5, "findings": 0}}]
         self.batches: list[int] = []
         self.routes: list[tuple[str, str, Callable[..., tuple[int, Any]]]] = [
@@ -47,6 +65,12 @@ class Api:
             ("GET", "/v1/tokens", lambda body, query: self._page(self.tokens, query)),
             ("POST", "/v1/tokens", self._token),
             ("DELETE", "/v1/tokens/(.+)", lambda body, query, name: self._remove(self.tokens, name)),
+            ("GET", "/v1/webhooks", lambda body, query: self._page(self.webhooks, query)),
+            ("POST", "/v1/webhooks", self._webhook),
+            ("GET", "/v1/webhooks/([^/]+)", lambda body, query, name: self._show(self.webhooks, name)),
+            ("POST", "/v1/webhooks/([^/]+)/test", lambda body, query, name: (200, self.tested)),
+            ("POST", "/v1/webhooks/([^/]+)/([a-z]+)", self._steer),
+            ("DELETE", "/v1/webhooks/([^/]+)", lambda body, query, name: self._remove(self.webhooks, name)),
             ("GET", "/v1/trace/(.+)", self._trace),
             ("POST", "/v1/audit", lambda body, query: (200, self.audit)),
         ]
@@ -122,6 +146,15 @@ class Api:
         self.tokens["t1"] = {"id": "t1", "created_at": 0, **body}
         return 201, {"id": "t1", "token": "shown-once", **body}
 
+    def _webhook(self, body: dict[str, Any], query: Any) -> tuple[int, Any]:
+        self.webhooks["w1"] = {**WEBHOOK, **body}
+        return 201, {**self.webhooks["w1"], "secret": "whsec_once"}
+
+    def _steer(self, body: Any, query: Any, name: str, verb: str) -> tuple[int, Any]:
+        if name in self.webhooks:
+            self.webhooks[name] |= body or {"state": {"pause": "paused", "resume": "active"}[verb]}
+        return self._show(self.webhooks, name)
+
     def _trace(self, body: Any, query: Any, key: str) -> tuple[int, Any]:
         if key != "known":
             return problem(404, "Not found")
@@ -185,6 +218,29 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return (0 if code is None else int(code)), shown.out, shown.err
 
     return call
+
+
+def test_webhooks(api: Api, run: Run) -> None:
+    url = "https://crm.example.test/"
+    status, text, note = run("webhook", "create", url, "--type", "message.received", "--domain", "a.test")
+    assert (status, text) == (0, "whsec_once\n")
+    assert "w1" in note
+    assert (api.webhooks["w1"]["types"], api.webhooks["w1"]["domains"]) == (["message.received"], ["a.test"])
+    shown = run("webhook", "list")[1]
+    for part in ("w1", url, "active", "4 s", "2026-01-02 03:04:05.678Z status 503: the receiver refused it"):
+        assert part in shown
+    assert "paused" in run("webhook", "pause", "w1")[1]
+    assert json.loads(run("webhook", "resume", "w1", "--json")[1])["state"] == "active"
+    assert "2026-01-02 03:04:05.678Z" in run("webhook", "show", "w1")[1]
+    assert json.loads(run("webhook", "replay", "w1", "--position", "3", "--json")[1])["position"] == 3
+    assert json.loads(run("webhook", "replay", "w1", "--since", "2026-01-01", "--json")[1])["since"] == "2026-01-01"
+    assert run("webhook", "test", "w1") == (0, "Taken with status 204 after 0.061 s.\n", "")
+    api.tested = {"status": 0, "error": "no answer within 15 s", "seconds": 15.0}
+    status, text, note = run("webhook", "test", "w1")
+    assert (status, text) == (1, "")
+    assert "no answer within 15 s" in note
+    assert run("webhook", "rm", "w1") == (0, "w1 removed.\n", "")
+    assert run("webhook", "show", "w1")[0] == 1
 
 
 def test_domains(api: Api, run: Run) -> None:

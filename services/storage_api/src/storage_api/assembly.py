@@ -27,11 +27,14 @@ from .directory.dkim import DkimKeys
 from .directory.domains import Domains
 from .directory.passwords import PasswordPool
 from .directory.resolve import MongoDirectory
-from .directory.schema import OUTBOX, STEPS
+from .directory.schema import STEPS
 from .directory.suppressions import Suppressions
 from .domain_dns.ask import resolver
 from .domain_dns.service import DomainDns
 from .events import EventPublisher
+from .feed.stream import Stream
+from .feed.webhooks import Webhooks
+from .feed.worker import Feeds
 from .internal.app import InternalApp
 from .internal.callers import Callers
 from .outage import database_errors
@@ -43,6 +46,7 @@ from .queue.transports import Transports
 from .rest.app import create_app
 from .rest.context import Context
 from .rest.keys import Keys
+from .rest.sse import Streams
 from .settings import Settings
 from .signer import Signer
 from .space import CHECK_SECONDS, Space
@@ -70,7 +74,6 @@ QUEUE_SECONDS = 0.5
 RETENTION_SECONDS = 900.0
 
 _pool_wait = metrics.histogram("mongodb_pool_wait_seconds", "Time an operation waited for a connection to MongoDB")
-_outbox = metrics.gauge("outbox_pending", "Events for other systems that wait to be published")
 _accepted = metrics.gauge("accepted_pending", "Accepted messages with recipients still to be filed")
 
 
@@ -94,12 +97,19 @@ class Core:
         self.bus = Bus(settings.amqp_url, name)
         self.events = EventPublisher(self.bus)
         self.trace = TraceLog(self.db)
+        self.stream = Stream(self.db)
         self.space = Space(self.db, settings.min_free_percent)
         self.publisher = JobPublisher(self.db, self.bus, now_ms)
         self.hooks = Hooks(on_commit=self.events.committed, on_trace=self.trace.record, on_queued=self.publisher.queued)
         self.dkim = DkimKeys(self.db, now_ms)
         self.signer = Signer(self.dkim)
-        self.mongo = MongoStore(self.db, self.hooks, sign=self.signer.sign, policy=settings.queue_policy())
+        self.mongo = MongoStore(
+            self.db,
+            self.hooks,
+            sign=self.signer.sign,
+            policy=settings.queue_policy(),
+            with_events=settings.events_days > 0,
+        )
         try:
             self.domain_dns = DomainDns(self.dkim, resolver(settings.dns_servers), settings.hostname)
         except ValueError as error:
@@ -176,6 +186,7 @@ class Api:
             now_ms,
             changed=directory.forget,
             publish=lambda news: core.events.committed(list(news)),
+            with_events=settings.events_days > 0,
         )
         assert settings.internal_token_file is not None, "checked by the settings"
         self.callers = Callers(SecretFile(settings.internal_token_file))
@@ -198,6 +209,8 @@ class Api:
                 suppressions=Suppressions(db, now_ms),
                 trace=core.trace,
                 audit_log=AuditLog(db, now_ms),
+                webhooks=Webhooks(db, core.stream, now_ms),
+                streams=Streams(core.stream, self._is_draining),
                 mailboxes=core.mongo.read,
                 write=core.mongo.write,
                 delivery=core.mongo.delivery,
@@ -231,6 +244,9 @@ class Api:
             life.on_drain(server.stop)
         log.info("serving", internal_port=internal.port, rest_port=rest.port)
 
+    def _is_draining(self) -> bool:
+        return self._draining()
+
     async def close(self) -> None:
         """Ends the password threads."""
         self.passwords.close()
@@ -260,7 +276,7 @@ class ApiStore:
         """The store is closed by its owner."""
 
 
-def jobs(core: Core) -> list[Job]:
+def jobs(core: Core, feeds: Feeds) -> list[Job]:
     """The role `worker`: what is done again and again."""
     collector = Collector(core.db)
     retention = RetentionSweep(core.db, core.mongo.committer)
@@ -278,12 +294,12 @@ def jobs(core: Core) -> list[Job]:
         return await compact_due(core.db, core.mongo.committer, now) > 0
 
     async def count(_now: int) -> bool:
-        _outbox.set(await core.db[OUTBOX].count({}))
         _accepted.set(await core.db["accepted"].count({}))
         return False
 
     return [
         Job("accepted", 1.0, sweep),
+        *feeds.jobs(),
         Job("collect", COLLECT_SECONDS, collect),
         Job("dkim", DKIM_SECONDS, core.domain_dns.sweep),
         Job("compact", COMPACT_SECONDS, compact),

@@ -9,6 +9,7 @@ from mailboat_common.config import load
 from mailboat_common.lifecycle import Lifecycle, run
 
 from .assembly import Api, Core, jobs, now_ms
+from .feed.worker import Feeds
 from .settings import Settings
 from .worker.supervisor import Supervisor
 
@@ -33,12 +34,16 @@ def worker(settings: Settings) -> Start:
 
     async def start(life: Lifecycle) -> None:
         core = Core(settings)
+        feeds = Feeds(core.db, core.bus, core.stream, settings, now_ms)
         await core.start(life)
-        supervisor = Supervisor(jobs(core), now_ms)
+        life.on_close(feeds.close)
+        supervisor = Supervisor(jobs(core, feeds), now_ms)
         work = life.spawn(supervisor.run(), "jobs")
+        life.spawn(feeds.webhooks.run(), "webhooks")
 
         async def drain(deadline: float) -> None:
             supervisor.stop()
+            await feeds.webhooks.stop(deadline)
             left = max(0.0, deadline - asyncio.get_running_loop().time())
             await asyncio.wait((work,), timeout=left)
 

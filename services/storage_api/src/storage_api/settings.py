@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from mailboat_common.config import AmqpSettings, DnsSettings, Port, ReadableFile
+from mailboat_common.config import AmqpSettings, DnsSettings, NetworkList, Port, ReadableFile
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from .queue.policy import DAY_MS, QueuePolicy
@@ -33,6 +33,12 @@ class Settings(AmqpSettings, DnsSettings):
     )
     bootstrap_token_file: ReadableFile | None = Field(None, description="File with the first REST token")
     bytes_in_flight: int = Field(256 << 20, ge=1 << 20, description="Bodies of running internal calls, all together")
+    events_days: int = Field(
+        7, ge=0, le=366, description="Days that events for other systems are kept; 0: none are made"
+    )
+    events_max: int = Field(10_000_000, ge=1000, description="Events kept at most, the newest")
+    events_exchange: str = Field("mailboat.public", description="RabbitMQ exchange for events; empty: not published")
+    webhook_networks: NetworkList = Field((), description="Private networks that webhooks may be in, also without TLS")
     min_free_percent: float = Field(5.0, ge=0, lt=100, description="Below this much free disk mail is refused")
     retry_first_minutes: int = Field(5, ge=1, le=60, description="Wait before a deferred message is tried again")
     retry_longest_minutes: int = Field(240, ge=5, le=1440, description="What that wait doubles up to")

@@ -10,7 +10,17 @@ from __future__ import annotations
 import typer
 from rich.text import Text
 
-from mailboatctl.commands import account, domain, export_mail, import_mail, queue, suppression, token, transport
+from mailboatctl.commands import (
+    account,
+    domain,
+    export_mail,
+    import_mail,
+    queue,
+    suppression,
+    token,
+    transport,
+    webhook,
+)
 from mailboatctl.commands.audit import audit
 from mailboatctl.commands.smoke import smoke
 from mailboatctl.commands.trace import trace
@@ -26,6 +36,7 @@ app.add_typer(queue.app, name="queue")
 app.add_typer(transport.app, name="transport")
 app.add_typer(suppression.app, name="suppression")
 app.add_typer(token.app, name="token")
+app.add_typer(webhook.app, name="webhook")
 app.command()(trace)
 app.command()(audit)
 app.command()(smoke)

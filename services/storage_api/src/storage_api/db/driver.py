@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -210,7 +210,7 @@ class Collection:
         session: Session | None = None,
         sort: Sequence[tuple[str, int]] | None = None,
         batch_size: int = 100,
-    ) -> AsyncIterator[Document]:
+    ) -> AsyncGenerator[Document, None]:
         """Matching documents one by one, `batch_size` a round trip."""
         cursor = self.inner.find(query, projection, session=_inner(session), sort=sort, batch_size=batch_size)
         try:

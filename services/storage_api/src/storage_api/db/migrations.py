@@ -56,12 +56,19 @@ async def _notices(db: Database) -> None:
     await create_collections(db, schema.NOTICE_INDEXES)
 
 
+async def _events(db: Database) -> None:
+    await create_collections(db, schema.EVENT_INDEXES)
+    for name, fields in (("head", {"next": 1, "floor": 1}), ("exchange", {"position": 0, "holder": "", "until": 0})):
+        await db[schema.FEEDS].update_one({"_id": name}, {"$setOnInsert": fields}, upsert=True)
+
+
 MIGRATIONS: list[tuple[str, Step]] = [
     ("0001-core", _core),
     ("0002-annotations", _annotations),
     ("0003-pop3-retention", _pop3_retention),
     ("0004-queue", _queue),
     ("0005-notices", _notices),
+    ("0006-events", _events),
 ]
 
 

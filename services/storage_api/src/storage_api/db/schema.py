@@ -36,10 +36,11 @@ notices     what a sender is to be told, until it is filed or queued: _id trace 
 suppressions     _id address (normalised), kind suppressed | allowed, reason, status, reply, host, trace, at (ms),
             expires (date; absent: never)
 transports  _id domain or "*", host ("": the domain's MX), port, tls, username, password
+outbox, stream, feeds, webhooks   see store/outbox.py and feed/
 accounts    _id account id, usage {bytes, messages}, quota_bytes (0: none), quota_messages (0 or absent: none),
-            tree_version, last_uid_validity, seq, mailbox_count, inbox (mailbox id), other_subscriptions [names without
-            a mailbox], disabled, deleted_at, removals_at, annotation_bytes (absent: 0); the directory adds
-            its own fields
+            tree_version, last_uid_validity, seq and seq_at (store/outbox.py), mailbox_count, inbox (mailbox id),
+            other_subscriptions [names without a mailbox], disabled, deleted_at, removals_at, annotation_bytes
+            (absent: 0); the directory adds its own fields
 annotations _id mailbox id or account id, a, entries [{n name, v value}]; counted in the account's annotation_bytes
 recent      _id mailbox id, a, first
 leases      _id account id, token, holder, expires (date)
@@ -66,9 +67,13 @@ LEASES = "leases"
 MAILBOXES = "mailboxes"
 MIGRATIONS = "migrations"
 NOTICES = "notices"
+OUTBOX = "outbox"
 PAGES = "pages"
 QUEUE = "queue"
 QUEUE_PARTS = "queue_parts"
+STREAM = "stream"
+FEEDS = "feeds"
+WEBHOOKS = "webhooks"
 RECENT = "recent"
 RETRIEVED = "retrieved"
 SUPPRESSIONS = "suppressions"
@@ -119,6 +124,8 @@ INDEXES: dict[str, list[IndexModel]] = {
     RECENT: [IndexModel([("a", 1)], name="account")],
     LEASES: [],
 }
+
+EVENT_INDEXES: dict[str, list[IndexModel]] = {OUTBOX: [], STREAM: [], FEEDS: [], WEBHOOKS: []}
 
 _DAYS = IndexModel(
     [("pop3_retention_days", 1)],

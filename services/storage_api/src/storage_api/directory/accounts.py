@@ -20,8 +20,9 @@ from mailboat_store_client.types import NO_MAILBOX, AccountId, MailboxChanged, M
 
 from ..db.driver import Database, Document, DuplicateKeyError, Session
 from ..outage import database_errors, transact
-from ..store import retention
+from ..store import outbox, retention
 from ..store.accounts import default_mailboxes, new_account_document
+from ..store.outbox import Kind
 from . import addresses
 from .authenticate import VerifiedCache
 from .passwords import PasswordPool, check_imported, check_policy
@@ -65,7 +66,7 @@ class PutResult(enum.Enum):
 
 class Accounts:
     """`clock` gives ms since the epoch; `changed` is called after each change, `publish` with deletions and with
-    accounts that were disabled."""
+    accounts that were disabled. `with_events`: changes are told to other systems (store/outbox.py)."""
 
     def __init__(
         self,
@@ -76,7 +77,9 @@ class Accounts:
         *,
         changed: Callable[[], None],
         publish: Callable[[Iterable[MailboxChanged]], None],
+        with_events: bool = True,
     ) -> None:
+        self._with_events = with_events
         self._db = db
         self._accounts = db["accounts"]
         self._addresses = db[ADDRESSES]
@@ -112,6 +115,7 @@ class Accounts:
             await self._accounts.insert_one(account, session=session)
             await self._credentials.insert_one(credential, session=session)
             await self._db["mailboxes"].insert_many(mailboxes, session=session)
+            await self._emit(session, account_id, Kind.ACCOUNT_CREATED, _quotas(account))
             # Written in any case, so that a removal of the domain at the same moment conflicts.
             admin = domain.get("admin") or parsed.full
             await self._domains.update_one(
@@ -166,19 +170,41 @@ class Accounts:
         """Changes what is given. Refused NOT_FOUND, INVALID."""
         document = await self._find(address)
         masked = None if imap_masked_capabilities is None else canonical_mask(imap_masked_capabilities)
-        if secret is not None:
-            await self._set_secret(document["_id"], secret)
+        stored = await self._stored(secret) if secret is not None else None
         given: Document = {"quota_bytes": quota_bytes, "quota_messages": quota_messages, "disabled": disabled}
         given["imap_masked_capabilities"] = masked
         fields: Document = {name: value for name, value in given.items() if value is not None}
-        if fields:
-            async with database_errors():
-                updated = await self._accounts.find_one_and_update({"_id": document["_id"]}, {"$set": fields})
-            document = updated or document
+        account_id = AccountId(bytes(document["_id"]))
+
+        async def work(session: Session) -> Document:
+            if stored is not None:
+                await self._set_secret(account_id, *stored, session)
+            return await self._set_fields(document, fields, session) if fields else document
+
+        document = await transact(self._db, work)
         self._changed()
         if disabled:
             self._publish([_closed(AccountId(bytes(document["_id"])), self._clock())])
         return _account(document)
+
+    async def _set_fields(self, document: Document, fields: Document, session: Session) -> Document:
+        account_id = AccountId(bytes(document["_id"]))
+        before = await self._accounts.find_one_and_update(
+            {"_id": account_id, "deleted_at": {"$exists": False}}, {"$set": fields}, session=session, after=False
+        )
+        if before is None:
+            raise Refused(RefusedCode.NOT_FOUND, "No such account")
+        now = {**before, **fields}
+        if bool(now.get("disabled")) != bool(before.get("disabled")):
+            kind = Kind.ACCOUNT_DISABLED if now["disabled"] else Kind.ACCOUNT_ENABLED
+            await self._emit(session, account_id, kind, {})
+        if _quotas(now) != _quotas(before):
+            await self._emit(session, account_id, Kind.QUOTA_CHANGED, _quotas(now))
+        return now
+
+    async def _emit(self, session: Session, account_id: AccountId, kind: Kind, data: Document) -> None:
+        if self._with_events:
+            await outbox.emit(self._db, session, account_id, kind, data, now=self._clock())
 
     async def set_pop3_retention(self, address: str, days: int | None) -> Account:
         """After how many days what POP3 retrieved is removed; retention.NEVER, None as the domain says.
@@ -226,6 +252,7 @@ class Accounts:
             await self._db[TOKENS].delete_many({"a": account_id}, session=session)
             changes = {"$set": {"deleted_at": now, "removals_at": now}, "$inc": {"tree_version": 1}}
             await self._accounts.update_one({"_id": account_id}, changes, session=session)
+            await self._emit(session, account_id, Kind.ACCOUNT_DELETED, {})
             mailboxes = self._db["mailboxes"]
             query = {"a": account_id, "name": {"$exists": True}}
             found = await mailboxes.find(query, ["highest_modseq"], session=session)
@@ -267,15 +294,14 @@ class Accounts:
         stored = check_imported(secret.password_hash)
         return stored, _source(stored)
 
-    async def _set_secret(self, account_id: bytes, secret: Secret) -> None:
-        stored, source = await self._stored(secret)
+    async def _set_secret(self, account_id: AccountId, stored: str, source: bytes | None, session: Session) -> None:
         fields: Document = {"$set": {"hash": stored, "updated_at": self._clock()}}
         if source is None:
             fields["$unset"] = {"source": ""}
         else:
             fields["$set"]["source"] = source
-        async with database_errors():
-            await self._credentials.update_one({"_id": account_id}, fields)
+        await self._credentials.update_one({"_id": account_id}, fields, session=session)
+        await self._emit(session, account_id, Kind.PASSWORD_CHANGED, {})
 
     async def _has_secret(self, account_id: bytes, secret: Secret) -> bool:
         async with database_errors():
@@ -321,6 +347,11 @@ def _account(document: Document) -> Account:
         tuple(document.get("imap_masked_capabilities", ())),
         document.get(retention.FIELD),
     )
+
+
+def _quotas(document: Document) -> Document:
+    """What a change of quota is about, in octets and messages; 0 is none."""
+    return {name: document.get(name, 0) for name in ("quota_bytes", "quota_messages")}
 
 
 def _deleted(now: int) -> list[Document]:

@@ -15,7 +15,6 @@ audit_log    _id uuid7, at (ms), actor, action, target, details
 trace        _id uuid7, t trace id, at (ms), kind, a, m, uid, details, expires (date)
 idempotency  _id SHA-256 of token and key, f the request's fingerprint, run (whoever works on it), m the mutation's key,
              until (ms; then `run` is dead), status, headers, body once it is done, expires (date)
-outbox       events for other systems (later); counted for `outbox_pending`
 """
 
 from __future__ import annotations
@@ -29,7 +28,6 @@ CREDENTIALS = "credentials"
 DKIM_KEYS = "dkim_keys"
 DOMAINS = "domains"
 IDEMPOTENCY = "idempotency"
-OUTBOX = "outbox"
 THROTTLE = "throttle"
 TOKENS = "tokens"
 TRACE = "trace"
@@ -51,7 +49,6 @@ INDEXES: dict[str, list[IndexModel]] = {
     TOKENS: [IndexModel([("hash", 1)], name="hash", unique=True)],
     AUDIT_LOG: [IndexModel([("at", 1)], name="at")],
     TRACE: [_EXPIRES, IndexModel([("t", 1), ("at", 1)], name="trace")],
-    OUTBOX: [],
 }
 IDEMPOTENCY_INDEXES = {IDEMPOTENCY: [_EXPIRES]}
 

@@ -22,6 +22,7 @@ from ..store.hooks import TraceEvent
 from ..store.mutation import Mutation
 from ..store.workspace import Needs, Workspace
 from ..store.writes import date
+from . import events
 from .documents import CLAIMED, DELIVERED, DONE, FAILED, HELD, KEEP_DONE_MS, PENDING, READY
 from .hard_bounce import suppress, suppressible
 from .notify import NOTHING_TOLD, Outcomes, tell_sender
@@ -225,6 +226,7 @@ def _tell(ws: Workspace, document: Document, recipient: Document) -> None:
         details["expired"] = True
     kind = {DELIVERED: "delivered", FAILED: "failed"}.get(recipient["state"], "deferred")
     ws.tell_trace(TraceEvent(document["t"], ws.now, kind, document.get("a"), details=details))
+    events.ended(ws, document, recipient)
 
 
 def unused_of(outcomes: Sequence[Reported]) -> list[bytes]:

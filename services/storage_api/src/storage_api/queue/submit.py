@@ -32,7 +32,7 @@ from ..store.deliver import duplicate_key, first_transaction, leave_duplicate_ke
 from ..store.hooks import TraceEvent
 from ..store.mutation import Mutation
 from ..store.workspace import DedupeId, Needs, Workspace
-from . import contents
+from . import contents, events
 from .documents import GRACE_MS, READY, by_domain, job_of, recipient_document
 from .notify import header_of
 
@@ -129,6 +129,8 @@ def enqueue(ws: Workspace, prepared: Prepared) -> list[QueueId]:
         ws.tell_job(job_of(document))
         _tell_queued(ws, document)
         queue_ids.append(QueueId(document["_id"]))
+    if queue_ids:
+        events.sent(ws, document, [recipient.address for recipient in message.recipients])
     for part in prepared.parts:
         ws.insert(schema.QUEUE_PARTS, part)
     return queue_ids

@@ -11,6 +11,7 @@ from . import (
     bulk,
     domain_dns,
     domains,
+    events,
     mail,
     mailboxes,
     me,
@@ -22,6 +23,7 @@ from . import (
     submit,
     suppressions,
     tokens,
+    webhooks,
 )
 from .access import TABLE
 from .context import OWN, Context, authorize
@@ -49,6 +51,9 @@ MOUNTS: tuple[tuple[str, APIRouter], ...] = (
     (OWN, me.router),
     ("/v1", queue.router),
     ("/v1", suppressions.router),
+    ("/v1", events.router),
+    (OWN, events.router),
+    ("/v1", webhooks.router),
     ("/v1", tokens.router),
     ("/v1", messages.router),
 )

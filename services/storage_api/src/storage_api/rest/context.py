@@ -21,12 +21,14 @@ from ..directory.accounts import Accounts
 from ..directory.domains import Domains
 from ..directory.suppressions import Suppressions
 from ..domain_dns.service import DomainDns
+from ..feed.webhooks import Webhooks
 from ..queue.operators import QueueOperators
 from ..queue.transports import Transports
 from ..tokens import Token, Tokens
 from ..trace import TraceLog
 from .access import TABLE, domain_of, lacking, permits
 from .keys import Keys
+from .sse import Streams
 
 OWN = "/v1/me"
 MUTATION_KEY = "mailboat.mutation_key"
@@ -64,6 +66,8 @@ class Context:
     suppressions: Suppressions
     trace: TraceLog
     audit_log: AuditLog
+    webhooks: Webhooks
+    streams: Streams
     mailboxes: MailboxRead
     write: MailboxWrite
     delivery: Delivery

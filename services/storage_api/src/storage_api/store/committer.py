@@ -104,9 +104,11 @@ class Committer:
         max_pending: int = MAX_PENDING,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         policy: QueuePolicy | None = None,
+        with_events: bool = True,
     ) -> None:
         self.policy = policy or QueuePolicy()
         self._db = db
+        self._with_events = with_events
         self._hooks = hooks or Hooks()
         self._lanes = lanes
         self._max_pending = max_pending
@@ -252,7 +254,7 @@ class Committer:
     async def _attempt(self, batch: list[_Group]) -> None:
         """One transaction. Whatever it raises, the groups are untouched and may be tried again."""
         started = time.perf_counter()
-        ws = Workspace(self._clock(), self.policy)
+        ws = Workspace(self._clock(), self.policy, with_events=self._with_events)
         mutations = [mutation for group in batch for mutation in group.mutations]
         deadline = max(group.deadline for group in batch)
         async with self._db.session() as session:

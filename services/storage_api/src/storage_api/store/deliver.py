@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Sequence, Set
 
 from mailboat_common.errors import Refused, RefusedCode
+from mailboat_common.ids import encode_id
 from mailboat_store_client.types import (
     AccountId,
     DeliveryStatus,
@@ -29,6 +30,7 @@ from . import rows as columns_of
 from .bodies import PreparedBody
 from .hooks import TraceEvent
 from .mutation import Mutation
+from .outbox import Kind
 from .state import MailboxState
 from .workspace import DedupeId, Needs, Workspace
 from .writes import date
@@ -163,7 +165,19 @@ class Deliver(Mutation[RecipientResult]):
         self._tell(ws, "filed", mailbox.mailbox_id, uid, {})
         if self._header:
             tell_filed(ws, self._envelope, self._recipients, self._header)
+        ws.emit(account, Kind.RECEIVED, self._received(mailbox, uid))
         return RecipientResult(self._address, DeliveryStatus.FILED, uid, mailbox.mailbox_id)
+
+    def _received(self, mailbox: MailboxState, uid: int) -> Document:
+        """Envelope, size and names; nothing of the content (docs/events.md)."""
+        return {
+            "message": f"{encode_id(mailbox.mailbox_id)}.{uid}",
+            "mailbox": mailbox.name or "",
+            "sender": self._envelope.reverse_path,
+            "recipient": self._address,
+            "size": self._body.size,
+            "trace_id": self._envelope.trace_id,
+        }
 
     def _mailbox(self, ws: Workspace, inbox: MailboxId) -> MailboxState:
         """The mailbox a plus-tag names, if it exists (in any case, the exact name first); else INBOX."""

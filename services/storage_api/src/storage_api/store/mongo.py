@@ -24,10 +24,11 @@ class MongoStore:
         bodies: Bodies | None = None,
         sign: Sign | None = None,
         policy: QueuePolicy | None = None,
+        with_events: bool = True,
     ) -> None:
         self.db = db
         self.bodies = bodies or Bodies(db)
-        self.committer = Committer(db, hooks, policy=policy)
+        self.committer = Committer(db, hooks, policy=policy, with_events=with_events)
         self.read = MongoMailboxRead(db, self.bodies)
         self.write = MongoMailboxWrite(db, self.committer, self.bodies)
         self.delivery = MongoDelivery(db, self.committer, self.bodies, hooks, sign)

@@ -44,6 +44,7 @@ class AccountState:
 
     __slots__ = (
         "account_id",
+        "address",
         "annotation_bytes",
         "bytes_used",
         "deleted",
@@ -56,6 +57,8 @@ class AccountState:
         "quota_bytes",
         "quota_messages",
         "removals_at",
+        "seq",
+        "seq_at",
         "stored",
         "touched",
         "tree_version",
@@ -79,6 +82,9 @@ class AccountState:
         self.deleted: bool = document.get("deleted_at") is not None
         self.removals_at: int | None = document.get("removals_at")
         self.annotation_bytes: int = document.get("annotation_bytes", 0)
+        self.address: str = document.get("address", "")
+        self.seq: int = document.get("seq", 0)
+        self.seq_at: int = document.get("seq_at", 0)
 
     def quota(self) -> Quota:
         """Usage as this transaction has it by now, and the limits."""
@@ -95,6 +101,7 @@ class AccountState:
             list(self.other_subscriptions),
             self.removals_at,
             self.annotation_bytes,
+            self.seq,
         )
 
     def restore(self, saved: tuple[Any, ...]) -> None:
@@ -108,6 +115,7 @@ class AccountState:
             self.other_subscriptions,
             self.removals_at,
             self.annotation_bytes,
+            self.seq,
         ) = saved
 
     def update(self) -> Document:
@@ -119,6 +127,8 @@ class AccountState:
             "other_subscriptions": self.other_subscriptions,
             "removals_at": self.removals_at,
             "annotation_bytes": self.annotation_bytes or None,
+            "seq": self.seq,
+            "seq_at": self.seq_at or None,
         }
         update = _difference(self.stored, now)
         usage = {"bytes": self.bytes_used, "messages": self.messages}

@@ -24,6 +24,7 @@ from ..db.driver import Document, UpdateOne, WriteOperation
 from ..queue.policy import QueuePolicy
 from . import rows as columns_of
 from .hooks import TraceEvent
+from .outbox import Kind, event
 from .pages import PAGE_ROWS, TAIL_ROWS, PageRef
 from .state import AccountState, MailboxState, Page
 
@@ -95,9 +96,11 @@ class Found:
 class Workspace:
     """The documents of one transaction."""
 
-    def __init__(self, now: int, policy: QueuePolicy = _DEFAULT_POLICY) -> None:
+    def __init__(self, now: int, policy: QueuePolicy = _DEFAULT_POLICY, *, with_events: bool = True) -> None:
         self.now = now
         self.policy = policy
+        self.with_events = with_events
+        self.events: list[Document] = []
         self.accounts: dict[AccountId, AccountState | None] = {}
         self.mailboxes: dict[MailboxId, MailboxState | None] = {}
         self.names: dict[tuple[AccountId, str], MailboxId | None] = {}
@@ -303,6 +306,23 @@ class Workspace:
         """A queue document that can be tried at once after the commit."""
         self.jobs.append(job)
         self.on_rollback(self.jobs.pop)
+
+    def emit(self, account: AccountState, kind: Kind, data: Document) -> None:
+        """An event for other systems, committed with the transaction (see `outbox`)."""
+        if not self.with_events:
+            return
+        self.touch(account)
+        account.seq += 1
+        self.events.append(
+            event(kind, self.now, data, account_id=account.account_id, seq=account.seq, address=account.address)
+        )
+        self.on_rollback(self.events.pop)
+
+    def emit_unowned(self, kind: Kind, data: Document, domain: str) -> None:
+        """An event of mail that is no account's, such as a relayed bounce; it has no `seq`."""
+        if self.with_events:
+            self.events.append(event(kind, self.now, data, domain=domain))
+            self.on_rollback(self.events.pop)
 
     # Rows
 

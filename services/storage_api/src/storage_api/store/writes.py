@@ -11,6 +11,7 @@ from typing import Any
 
 from ..db import schema
 from ..db.driver import DeleteOne, Document, InsertOne, UpdateOne, WriteOperation
+from . import outbox
 from .pages import split_page_id
 from .workspace import Workspace
 
@@ -26,6 +27,7 @@ ORDER = (
     schema.VANISHED,
     schema.BODIES,
     schema.DEDUPE,
+    schema.OUTBOX,
 )
 
 
@@ -37,6 +39,8 @@ def date(ms: int) -> datetime:
 def plan(ws: Workspace) -> list[tuple[str, list[WriteOperation]]]:
     """(collection, operations) in the order they are to be written."""
     out: dict[str, list[WriteOperation]] = {}
+    if ws.events:
+        out[schema.OUTBOX] = [InsertOne(_outbox(ws))]  # before the accounts: it dates them
     if accounts := _accounts(ws):
         out[schema.ACCOUNTS] = accounts
     if mailboxes := _mailboxes(ws):
@@ -58,6 +62,15 @@ def plan(ws: Workspace) -> list[tuple[str, list[WriteOperation]]]:
 def _sort_key(document: Document) -> Any:
     document_id = document["_id"]
     return (document_id["a"], document_id["k"]) if isinstance(document_id, dict) else document_id
+
+
+def _outbox(ws: Workspace) -> Document:
+    accounts = [ws.accounts[a] for a in {e["a"] for e in ws.events if "a" in e}]
+    owners = [account for account in accounts if account is not None]
+    order = outbox.order(ws.now, [account.seq_at for account in owners])
+    for account in owners:
+        account.seq_at = order
+    return outbox.batch(order, ws.events)
 
 
 def _accounts(ws: Workspace) -> list[WriteOperation]:

@@ -1,0 +1,1 @@
+"""Events for other systems on their way out: the stream, RabbitMQ, webhooks."""
