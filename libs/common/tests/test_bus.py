@@ -7,7 +7,7 @@ from pathlib import Path
 
 import aio_pika
 import pytest
-from mailboat_common.bus import Bus, DeadLetter, Exchange, Topology, WorkQueue
+from mailboat_common.bus import Bus, DeadLetter, Exchange, HandBack, Topology, WorkQueue
 
 from tests.support.rabbitmq import RabbitNode, free_ports
 
@@ -197,6 +197,22 @@ async def test_a_job_that_no_repeat_can_help_is_kept_aside_at_once(node: RabbitN
         await connection.close()
     assert tried == [b"hopeless"]
     assert kept.received == [("", b"hopeless")]
+
+
+async def test_a_job_that_is_handed_back_comes_again_without_a_wait(node: RabbitNode) -> None:
+    again = Inbox()
+
+    async def give_back_once(body: bytes) -> None:
+        await again.on_job(body)
+        if len(again.received) == 1:
+            raise HandBack
+
+    queue = WorkQueue("test.handed-back")
+    bus = Bus(node.url, "test")
+    bus.consume_work(queue, give_back_once, prefetch=1)
+    async with running(bus):
+        assert await bus.publish_confirmed("", queue.name, b"job")
+        await again.until(lambda: len(again.received) == 2)
 
 
 async def test_prefetch_bounds_what_runs_and_stop_waits_for_it(node: RabbitNode) -> None:

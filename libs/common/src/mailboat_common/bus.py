@@ -83,6 +83,10 @@ class DeadLetter(Exception):
     """A job handler raises it when no repeat can help: to the dead-letter queue at once; its text is logged."""
 
 
+class HandBack(Exception):
+    """A job handler raises it when another may have the job, as it was: back to the queue at once."""
+
+
 OnMessage = Callable[[str, bytes], None]
 OnReconnect = Callable[[], None]
 JobHandler = Callable[[bytes], Awaitable[None]]
@@ -201,7 +205,7 @@ class Bus:
         """Runs `handler(body)` for each job, at most `prefetch` at a time.
 
         Return: done. Exception: logged, after a back-off the job comes again, here or elsewhere, up to the queue's
-        delivery limit. DeadLetter: to the dead-letter queue at once.
+        delivery limit. DeadLetter: to the dead-letter queue at once. HandBack: back to the queue at once.
         """
         self._queues[queue.name] = queue
         consumer = WorkConsumer(queue, handler, prefetch)
@@ -420,6 +424,8 @@ class WorkConsumer:
         except DeadLetter as error:
             log.error("job can't be done, kept aside", queue=self._queue.name, dead=self._queue.dead, cause=str(error))
             settle = message.reject(requeue=False)
+        except HandBack:
+            settle = message.reject(requeue=True)
         except Exception:
             failures = int(str(message.headers.get("x-delivery-count") or 0))
             log.exception("job failed", queue=self._queue.name, failures=failures + 1)
