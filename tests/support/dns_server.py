@@ -133,8 +133,8 @@ class _Udp(asyncio.DatagramProtocol):
 
 
 @asynccontextmanager
-async def dns_server(zone: str) -> AsyncIterator[DnsServer]:
-    """Serves a zone on a free port of 127.0.0.1."""
+async def dns_server(zone: str, *, port: int = 0) -> AsyncIterator[DnsServer]:
+    """Serves a zone on a free port of 127.0.0.1, or on this one."""
     server = DnsServer(zone)
     loop = asyncio.get_running_loop()
 
@@ -150,7 +150,7 @@ async def dns_server(zone: str) -> AsyncIterator[DnsServer]:
         finally:
             writer.close()
 
-    listener = await asyncio.start_server(tcp, "127.0.0.1", 0)
+    listener = await asyncio.start_server(tcp, "127.0.0.1", port)
     port = listener.sockets[0].getsockname()[1]
     transport, _ = await loop.create_datagram_endpoint(lambda: _Udp(server), local_addr=("127.0.0.1", port))
     server.address = f"127.0.0.1:{port}"
