@@ -26,10 +26,12 @@ from typing import Any
 
 import aiohttp
 import pytest
+from mailboat_local.layout import StackSettings
 from mailboat_local.process import free_offset
 from mailboat_local.stack import Stack
 
 from tests.support.imap import Client
+from tests.support.rabbitmq import free_ports
 from tests.support.wire import Wire
 
 DOMAIN = "live.test"
@@ -66,10 +68,16 @@ class Smtp(Wire):
 
 
 class LiveStack:
-    """The running stack, its accounts and the secrets that were given to it."""
+    """The running stack, its accounts and the secrets that were given to it.
 
-    def __init__(self, stack: Stack) -> None:
+    `dns_port` is where the delivery workers look for a DNS server, `mx_port` for mail hosts on 127.0.0.0/8: a test may
+    serve there.
+    """
+
+    def __init__(self, stack: Stack, dns_port: int, mx_port: int) -> None:
         self.stack = stack
+        self.dns_port = dns_port
+        self.mx_port = mx_port
         self.tls = ssl.create_default_context(cafile=str(stack.layout.ca))
         self.secrets: set[str] = {path.read_text().strip() for path in stack.layout.tokens.iterdir()}
         self._numbers = itertools.count(1)
@@ -249,10 +257,13 @@ def message(subject: str, body: bytes = b"Hello\r\n") -> bytes:
 @pytest.fixture(scope="session")
 def live_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
     """The stack, with two of each service."""
-    stack = Stack(tmp_path_factory.mktemp("live") / "stack", port_offset=free_offset(replicas=2), replicas=2)
+    dns_port, mx_port = free_ports(2)
+    outside = {"MB_DNS_SERVERS": f"127.0.0.1:{dns_port}", "MB_MX_PORT": str(mx_port), "MB_MX_NETWORKS": "127.0.0.0/8"}
+    settings = StackSettings(port_offset=free_offset(replicas=2), replicas=2, passed_on=outside)
+    stack = Stack(tmp_path_factory.mktemp("live") / "stack", settings=settings)
     try:
         stack.up()
-        made = LiveStack(stack)
+        made = LiveStack(stack, dns_port, mx_port)
         yield made
         assert made.secrets_in_logs() == []
     finally:
