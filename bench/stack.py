@@ -16,6 +16,7 @@ from mailboat_local.layout import StackSettings
 from mailboat_local.stack import Stack
 
 USERS, PASSWORD, DOMAIN = 50, "bench-pass-word", "bench.example"
+SINK_PORT = 5527  # mail for other servers goes there, as the peers' does: `outbound auth=yes`
 OFFSET = 5000
 SETTINGS = {"MB_AUTH_REQUIRE_TLS": "false", "MB_CONNECTIONS_PER_ADDRESS": "10000", "MB_SESSIONS_PER_ACCOUNT": "10000"}
 
@@ -38,10 +39,11 @@ def start(directory, replicas):
     call(stack, "POST", "/v1/domains", {"name": DOMAIN})
     rows = [{"address": "user%d@%s" % (n, DOMAIN), "password": PASSWORD} for n in range(1, USERS + 1)]
     call(stack, "POST", "/v1/accounts:batch", {"accounts": rows})
+    call(stack, "PUT", "/v1/transports/*", {"host": "127.0.0.1", "port": SINK_PORT, "tls": "none"})
     ports = {"smtp": ("smtp_ingress", "smtp"), "submission": ("smtp_ingress", "submission"), "submissions": ("smtp_ingress", "submissions"),
              "imap": ("imap_gateway", "imap"), "imaps": ("imap_gateway", "imaps"), "pop3": ("pop3_gateway", "pop3"), "pop3s": ("pop3_gateway", "pop3s")}
     lines = ['name = "mailboat"', 'host = "127.0.0.1"', 'password = "%s"' % PASSWORD, 'user = "user{n}@%s"' % DOMAIN, "users = %d" % USERS,
-             'ca = "%s"' % stack.layout.ca]
+             'ca = "%s"' % stack.layout.ca, "sink_port = %d" % SINK_PORT]
     lines += ["%s_port = %d" % (name, stack.ports(service + "-1")[port]) for name, (service, port) in ports.items()]
     lines += ["[pids]"] + ['"%s" = "%s"' % (name, stack.layout.run / (name + ".pid")) for name in stack.names if not name.startswith("epmd")]
     target = stack.layout.root / "target.toml"

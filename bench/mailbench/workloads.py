@@ -190,13 +190,17 @@ async def outbound(ctx):
     count, nconn, size = ctx.p.int("count", 2000), ctx.p.int("conns", 10), ctx.p.str("size", "4k")
     sink = await Sink().start("127.0.0.1", ctx.t.port("sink"))
     corpus = ctx.corpus(size)
-    conns = [await smtp(ctx, "submission") for _ in range(nconn)]
+    conns = [await smtp(ctx, "submission", u) for u in range(nconn)]
+    own = {c: ctx.t.user(u).encode() for u, c in enumerate(conns)} if ctx.p.bool("auth", False) else {}
     domains = ctx.p.int("domains", 1)
+
+    async def send(c, i):
+        message = owned(corpus.make(i), own[c]) if own else corpus.make(i)
+        await c.send(own.get(c) or b"user@bench.example", [b"r%d@d%d.sink.example" % (i, i % domains)], message)
     with ctx.measure() as m:
         start = now()
         done = asyncio.ensure_future(sink.wait(count, ctx.p.float("timeout", 180)))
-        m.lat = await closed_loop(conns, count, lambda c, i: c.send(
-            b"user@bench.example", [b"r%d@d%d.sink.example" % (i, i % domains)], corpus.make(i)))
+        m.lat = await closed_loop(conns, count, send)
         accepted = now() - start
         await done
         m.ops, m.wall = count, now() - start
