@@ -79,6 +79,7 @@ RECIPIENT_STATUSES = {
     RecipientStatus.DISABLED: directory.RECIPIENT_STATUS_DISABLED,
     RecipientStatus.OVER_QUOTA: directory.RECIPIENT_STATUS_OVER_QUOTA,
     RecipientStatus.NOT_LOCAL: directory.RECIPIENT_STATUS_NOT_LOCAL,
+    RecipientStatus.NOT_PERMITTED: directory.RECIPIENT_STATUS_NOT_PERMITTED,
 }
 DELIVERY_STATUSES = {
     DeliveryStatus.FILED: delivery.DELIVERY_STATUS_FILED,
@@ -88,6 +89,7 @@ DELIVERY_STATUSES = {
     DeliveryStatus.GONE: delivery.DELIVERY_STATUS_GONE,
     DeliveryStatus.UNAVAILABLE: delivery.DELIVERY_STATUS_UNAVAILABLE,
     DeliveryStatus.QUEUED: delivery.DELIVERY_STATUS_QUEUED,
+    DeliveryStatus.LOOP: delivery.DELIVERY_STATUS_LOOP,
 }
 _FLAG_MODES_BACK = reverse(FLAG_MODES)
 _RECIPIENT_STATUSES_BACK = reverse(RECIPIENT_STATUSES)
@@ -473,6 +475,7 @@ def to_resolutions(resolutions: Sequence[Resolution]) -> directory.ResolveRespon
             account_id=one.account_id or b"",
             mailbox=one.mailbox or "",
             suppressed=one.suppressed,
+            restricted=one.restricted,
         )
     return out
 
@@ -485,7 +488,8 @@ def from_resolutions(message: directory.ResolveResponse) -> list[Resolution]:
             known(_RECIPIENT_STATUSES_BACK, one.status),
             AccountId(one.account_id) if one.account_id else None,
             one.mailbox or None,
-            one.suppressed,
+            suppressed=one.suppressed,
+            restricted=one.restricted,
         )
         for one in message.resolutions
     ]

@@ -102,8 +102,10 @@ class HttpDirectory:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
 
-    async def resolve(self, addresses: Sequence[str]) -> list[Resolution]:
-        request = directory.ResolveRequest(addresses=addresses)
+    async def resolve(
+        self, addresses: Sequence[str], *, sender: str = "", account_id: AccountId = NO_ACCOUNT
+    ) -> list[Resolution]:
+        request = directory.ResolveRequest(addresses=addresses, sender=sender, account_id=account_id)
         answer = await self._channel.call("DirectoryService/Resolve", (request.SerializeToString(),))
         return _decoded(lambda: codec.from_resolutions(directory.ResolveResponse.FromString(answer)))
 

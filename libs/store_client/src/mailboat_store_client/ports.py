@@ -17,6 +17,7 @@ from typing import Protocol
 
 from .queue import Queue
 from .types import (
+    NO_ACCOUNT,
     AccountId,
     AppendMessage,
     AppendResult,
@@ -46,10 +47,13 @@ from .types import (
 class Directory(Protocol):
     """Who is who."""
 
-    async def resolve(self, addresses: Sequence[str]) -> list[Resolution]:
+    async def resolve(
+        self, addresses: Sequence[str], *, sender: str = "", account_id: AccountId = NO_ACCOUNT
+    ) -> list[Resolution]:
         """Answer for each address, in order.
 
-        Plus-tags are split here (RFC 5233); postmaster and abuse always resolve.
+        Plus-tags are split here (RFC 5233); postmaster and abuse always resolve. `sender` is the reverse-path and
+        `account_id` whoever authenticated: a group may take mail from some only.
         """
 
     async def authenticate(self, login: str, password: str, *, protocol: str, client: str) -> AuthResult:

@@ -330,12 +330,14 @@ class RecipientStatus(enum.Enum):
     DISABLED = "disabled"  # 550 5.2.1
     OVER_QUOTA = "over_quota"  # 452 4.2.2
     NOT_LOCAL = "not_local"  # not our domain: relay question
+    NOT_PERMITTED = "not_permitted"  # a group that this sender may not write to: 550 5.7.1
 
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """`address` as given; `account_id` set for LOCAL and OVER_QUOTA; `mailbox` is the plus-tag's hint (may not
-    exist). `suppressed`: NOT_LOCAL and on the suppression list, a submission to it is refused.
+    """`address` as given; `account_id` set for LOCAL and OVER_QUOTA, BY_ADDRESS if it is no account's; `mailbox` is the
+    plus-tag's hint (may not exist). `suppressed`: NOT_LOCAL and on the suppression list, a submission to it is refused.
+    `restricted`: another sender may get another answer.
     """
 
     address: str
@@ -343,6 +345,7 @@ class Resolution:
     account_id: AccountId | None = None
     mailbox: str | None = None
     suppressed: bool = False
+    restricted: bool = False
 
 
 class AuthStatus(enum.Enum):
@@ -366,6 +369,9 @@ class AuthResult:
 
 NO_ACCOUNT = AccountId(b"")
 """Nobody's: a recipient elsewhere, a sender who isn't ours."""
+
+BY_ADDRESS = AccountId(bytes(16))
+"""An address of ours that is no account's (a group, a catch-all): Deliver finds out whom it leads to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -418,6 +424,7 @@ class DeliveryStatus(enum.Enum):
     GONE = "gone"  # account deleted or disabled since RCPT
     UNAVAILABLE = "unavailable"
     QUEUED = "queued"  # for another server: in the outbound queue
+    LOOP = "loop"  # came back to a group that sent it on before
 
 
 @dataclass(frozen=True, slots=True)

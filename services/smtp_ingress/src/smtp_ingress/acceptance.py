@@ -35,6 +35,7 @@ _LOOP = replies.reply(554, "5.4.6", "Too many Received fields, mail is looping")
 _FROM_NOT_OWNED = replies.reply(550, "5.7.1", "From address is not yours")
 _NO_FROM = replies.reply(550, "5.6.0", "Message has no From address")
 _GONE = replies.reply(550, "5.1.1", "No such user here")
+_CAME_BACK = replies.reply(554, "5.4.6", "The message went through this group before, mail is looping")
 _AGAIN = replies.reply(451, "4.2.0", "Not every recipient could be served, try again")
 _KEPT = (DeliveryStatus.FILED, DeliveryStatus.ACCEPTED, DeliveryStatus.DUPLICATE, DeliveryStatus.QUEUED)
 
@@ -132,6 +133,9 @@ def _trace_fields(session: Session, transaction: Transaction, trace: str) -> byt
 
 def _answer(trace: str, result: DeliverResult) -> Reply:
     statuses = {recipient.status for recipient in result.recipients}
+    if statuses == {DeliveryStatus.LOOP}:
+        return _CAME_BACK
+    statuses.discard(DeliveryStatus.LOOP)  # that recipient has it; the others decide
     if statuses <= set(_KEPT):
         first = {recipient.duplicate_of for recipient in result.recipients}
         if statuses == {DeliveryStatus.DUPLICATE} and len(first) == 1:

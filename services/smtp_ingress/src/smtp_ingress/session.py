@@ -45,8 +45,8 @@ class Service:
         self.budget = ByteBudget(settings.bytes_in_flight)
         self._resolved: OrderedDict[str, tuple[float, Resolution]] = OrderedDict()
 
-    async def resolve(self, address: str) -> Resolution:
-        """Directory.resolve for one address; a good answer is remembered for a few seconds.
+    async def resolve(self, address: str, sender: str, account_id: AccountId) -> Resolution:
+        """Directory.resolve for one address; a good answer that holds for every sender is remembered a few seconds.
 
         Whatever changes in between, the commit decides.
         """
@@ -54,9 +54,9 @@ class Service:
         known = self._resolved.get(address)
         if known is not None and now - known[0] < RESOLUTION_SECONDS:
             return known[1]
-        (resolution,) = await self.store.directory.resolve([address])
+        (resolution,) = await self.store.directory.resolve([address], sender=sender, account_id=account_id)
         self._resolved.pop(address, None)
-        if resolution.status is RecipientStatus.LOCAL:
+        if resolution.status is RecipientStatus.LOCAL and not resolution.restricted:
             self._resolved[address] = (now, resolution)
             if len(self._resolved) > RESOLUTIONS:
                 self._resolved.popitem(last=False)

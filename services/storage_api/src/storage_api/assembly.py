@@ -176,7 +176,7 @@ class Api:
         self._draining: Callable[[], bool] = lambda: False
         self.passwords = PasswordPool()
         authenticator = Authenticator(db, self.passwords, now_ms)
-        directory = MongoDirectory(db, authenticator, now_ms)
+        directory = MongoDirectory(db, authenticator, now_ms, core.mongo.delivery.routes)
         self.tokens = Tokens(db, now_ms)
         self.store = ApiStore(core.mongo, directory)
         accounts = Accounts(

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from ..types import (
+    NO_ACCOUNT,
     AccountId,
     AuthResult,
     AuthStatus,
@@ -21,7 +22,9 @@ class MemoryDirectory:
     def __init__(self, state: State) -> None:
         self._state = state
 
-    async def resolve(self, addresses: Sequence[str]) -> list[Resolution]:
+    async def resolve(
+        self, addresses: Sequence[str], *, sender: str = "", account_id: AccountId = NO_ACCOUNT
+    ) -> list[Resolution]:
         return [self._resolve(address) for address in addresses]
 
     def _resolve(self, address: str) -> Resolution:

@@ -23,6 +23,7 @@ _REFUSALS = {
     RecipientStatus.UNKNOWN: replies.reply(550, "5.1.1", "No such user here"),
     RecipientStatus.DISABLED: replies.reply(550, "5.2.1", "Mailbox is disabled"),
     RecipientStatus.OVER_QUOTA: replies.OVER_QUOTA,
+    RecipientStatus.NOT_PERMITTED: replies.reply(550, "5.7.1", "You may not write to this group"),
 }
 
 
@@ -35,7 +36,7 @@ async def run(session: Session, argument: bytes) -> Reply:
         return _TOO_MANY
     rcpt = parse_rcpt(argument, smtputf8=transaction.smtputf8)
     address = str(rcpt.recipient)
-    resolution = await session.service.resolve(address)
+    resolution = await session.service.resolve(address, transaction.reverse_path, session.account_id or NO_ACCOUNT)
     account_id, mailbox = resolution.account_id, resolution.mailbox
     if resolution.status is RecipientStatus.NOT_LOCAL:
         if session.account_id is None:

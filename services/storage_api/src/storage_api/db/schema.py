@@ -18,7 +18,7 @@ gc          see store/gc.py
 dedupe      _id {a, k: key}, kind, r result, expires (date); also duplicate keys of deliveries: k is a 32-byte digest,
             trace the first transaction's id, confirmed (its client has read our 250)
 accepted    _id trace id, at (ms), next_attempt (ms), envelope, pending [{address, a, mailbox, notify,
-            orcpt}], size
+            orcpt}], size, always [account ids that take it over their quota too]
 accepted_parts   _id {t: trace id, i: number}, data, at (ms)
 queue       one message for one destination domain. _id (UUIDv7), t trace id, a (absent: no account of ours sent it),
             domain, reverse_path, envid, ret, smtputf8, eight_bit, size, created_at, expires_at,

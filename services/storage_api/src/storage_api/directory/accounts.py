@@ -248,6 +248,9 @@ class Accounts:
 
         async def work(session: Session) -> list[MailboxChanged]:
             await self._addresses.delete_many({"a": account_id}, session=session)
+            await self._addresses.update_many({"members": full}, {"$pull": {"members": full}}, session=session)
+            catch_all = {"_id": domain, "catch_all": full}
+            await self._domains.update_one(catch_all, {"$unset": {"catch_all": ""}}, session=session)
             await self._credentials.delete_one({"_id": account_id}, session=session)
             await self._db[TOKENS].delete_many({"a": account_id}, session=session)
             changes = {"$set": {"deleted_at": now, "removals_at": now}, "$inc": {"tree_version": 1}}
@@ -278,8 +281,9 @@ class Accounts:
     async def _find(self, address: str) -> Document:
         parsed = addresses.parse(address)
         async with database_errors():
-            entry = parsed and await self._addresses.find_one({"_id": parsed.full})
-            document = await self._accounts.find_one({"_id": entry["a"]}) if entry else None
+            entry = await self._addresses.find_one({"_id": parsed.full}) if parsed else None
+            own = entry is not None and "kind" not in entry  # an alias, maybe of another domain, names no account here
+            document = await self._accounts.find_one({"_id": entry["a"]}) if entry and own else None
         if document is None or document.get("deleted_at") is not None:
             raise Refused(RefusedCode.NOT_FOUND, "No such account")
         return document

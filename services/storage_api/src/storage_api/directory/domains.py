@@ -85,7 +85,7 @@ class Domains:
         return _domain(document)
 
     async def remove(self, name: str) -> None:
-        """Removes a domain without accounts. Refused NOT_FOUND, CONFLICT."""
+        """Removes a domain without accounts, aliases and groups. Refused NOT_FOUND, CONFLICT."""
         domain = addresses.normalise_domain(name)
 
         async def work(session: Session) -> None:
@@ -93,7 +93,7 @@ class Domains:
             if not await self._domains.delete_one({"_id": domain}, session=session):
                 raise Refused(RefusedCode.NOT_FOUND, "No such domain")
             if await self._db[ADDRESSES].count({"domain": domain}, session=session, limit=1):
-                raise Refused(RefusedCode.CONFLICT, "The domain still has accounts")
+                raise Refused(RefusedCode.CONFLICT, "The domain still has accounts, aliases or groups")
             await self._db[DKIM_KEYS].delete_many({"domain": domain}, session=session)
 
         await transact(self._db, work)

@@ -10,14 +10,24 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from mailboat_store_client.types import AccountId, AuthResult, RecipientStatus, Resolution
+from mailboat_store_client.types import (
+    BY_ADDRESS,
+    NO_ACCOUNT,
+    AccountId,
+    AuthResult,
+    RecipientStatus,
+    Resolution,
+)
 
 from ..db.driver import Database, Document
 from ..outage import database_errors
 from ..store.reads import quota_of
 from .addresses import ROLES, Address, parse
+from .aliases import Who
 from .authenticate import Authenticator
+from .routes import Routes, first_admin
 from .schema import ADDRESSES, DOMAINS
+from .srs import is_srs
 from .suppressions import Suppressions
 
 V = TypeVar("V")
@@ -30,7 +40,7 @@ CACHE_ENTRIES = 20_000
 class _Account:
     account_id: AccountId
     disabled: bool
-    over_quota: bool
+    over_quota: bool  # and it takes a copy itself
 
 
 class _Fresh(Generic[V]):
@@ -54,9 +64,13 @@ class _Fresh(Generic[V]):
 
 
 class MongoDirectory:
-    """The Directory port. `clock` gives ms since the epoch."""
+    """The Directory port. `clock` gives ms since the epoch; `routes` are Deliver's, if this process has one."""
 
-    def __init__(self, db: Database, authenticator: Authenticator, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, db: Database, authenticator: Authenticator, clock: Callable[[], int], routes: Routes | None = None
+    ) -> None:
+        self._db = db
+        self._routes = routes or Routes(db, clock)
         self._domains = db[DOMAINS]
         self._addresses = db[ADDRESSES]
         self._suppressions = Suppressions(db, clock)
@@ -68,25 +82,83 @@ class MongoDirectory:
         """What was found may have changed in this process."""
         self._known_domains.clear()
         self._known_accounts.clear()
+        self._routes.forget()
 
     async def authenticate(self, login: str, password: str, *, protocol: str, client: str) -> AuthResult:
         """See `ports.Directory`; one log line for each login is the gateways' duty."""
         return await self._authenticator.authenticate(login, password, client)
 
-    async def resolve(self, addresses: Sequence[str]) -> list[Resolution]:
+    async def resolve(
+        self, addresses: Sequence[str], *, sender: str = "", account_id: AccountId = NO_ACCOUNT
+    ) -> list[Resolution]:
         """See `ports.Directory`."""
         async with database_errors():
             parsed = [await self._with_domain(address) for address in addresses]
-            asked = [address for address in parsed if address is not None]
-            domains = await self._find_domains({address.domain for address in asked})
-            local = [address for address in asked if address.domain in domains]
-            found = await self._find_accounts({name for address in local for name in _names(address, domains)})
-            elsewhere = {address.full for address in asked if address.domain not in domains}
+            domains = await self._find_domains({address.domain for address in parsed if address is not None})
+            local = [address for address in parsed if address is not None and address.domain in domains]
+            found = await self._find_accounts({name for address in local for name in (address.full, address.account)})
+            elsewhere = {address.full for address in parsed if address and address.domain not in domains}
             suppressed = await self._suppressions.suppressed(elsewhere)
-        return [
-            _resolution(text, address, domains, found, suppressed)
-            for text, address in zip(addresses, parsed, strict=True)
-        ]
+            return [
+                Resolution(
+                    text, RecipientStatus.NOT_LOCAL, suppressed=address is not None and address.full in suppressed
+                )
+                if address is None or address.domain not in domains
+                else await self._resolve(text, address, domains, found, (sender, account_id))
+                for text, address in zip(addresses, parsed, strict=True)
+            ]
+
+    async def _resolve(
+        self,
+        text: str,
+        address: Address,
+        domains: dict[str, str],
+        found: dict[str, _Account],
+        sender: tuple[str, AccountId],
+    ) -> Resolution:
+        for name in (address.full, address.account):
+            if name in found:
+                return _resolution(text, address, name, found[name])
+        if is_srs(text):
+            return await self._returned(text, *sender)
+        names = [address.full, address.account]
+        group = await self._addresses.find_one({"_id": {"$in": names}, "kind": "group"})
+        if group is not None and not await self._may_write(group, *sender):
+            return Resolution(text, RecipientStatus.NOT_PERMITTED, restricted=True)
+        if group is None and address.is_role:
+            admin = domains[address.domain] or await first_admin(self._db) or ""
+            accounts = await self._find_accounts([admin])
+            if admin in accounts:
+                return _resolution(text, address, admin, accounts[admin])
+        leads = (await self._routes.expand_address(address.full)).size > 0
+        if not leads:
+            return Resolution(text, RecipientStatus.UNKNOWN)
+        restricted = group is not None and group["who"] != Who.ANYONE.value
+        return Resolution(text, RecipientStatus.LOCAL, BY_ADDRESS, restricted=restricted)
+
+    async def _returned(self, text: str, sender: str, account_id: AccountId) -> Resolution:
+        """A rewritten sender of ours takes bounces only (see `srs`)."""
+        if sender or account_id != NO_ACCOUNT or await self._routes.returned(text) is None:
+            return Resolution(text, RecipientStatus.UNKNOWN, restricted=True)
+        return Resolution(text, RecipientStatus.LOCAL, BY_ADDRESS, restricted=True)
+
+    async def _may_write(self, group: Document, sender: str, account_id: AccountId) -> bool:
+        """Whether a group takes mail from this sender. One of ours must have logged in; of others the reverse-path
+        is believed, which is all there is.
+        """
+        who = Who(group["who"])
+        if who is Who.ANYONE:
+            return True
+        mine: set[str] = set()
+        if account_id != NO_ACCOUNT:
+            mine = {entry["_id"] for entry in await self._addresses.find({"a": account_id}, ["_id"])}
+        elif (parsed := parse(sender)) and parsed.domain not in await self._find_domains({parsed.domain}):
+            mine = {parsed.full}
+        if group.get("owner") in mine:
+            return True
+        if who is Who.DOMAIN:
+            return account_id != NO_ACCOUNT and any(name.endswith("@" + group["domain"]) for name in mine)
+        return not mine.isdisjoint(group["members"])
 
     async def owns(self, account_id: AccountId, addresses: Sequence[str]) -> list[bool]:
         """See `ports.Directory`."""
@@ -134,7 +206,7 @@ class MongoDirectory:
                 account = _Account(
                     AccountId(bytes(document["_id"])),
                     bool(document.get("disabled")),
-                    quota_of(document).exhausted,
+                    quota_of(document).exhausted and document.get("forward", {"keep": True})["keep"],
                 )
                 found[name] = account
                 self._known_accounts.put(name, account)
@@ -143,7 +215,7 @@ class MongoDirectory:
     async def _read_accounts(self, names: Sequence[str]) -> list[tuple[str, Document]]:
         """(address, account document) of what exists, in one round trip."""
         lookup = {"from": "accounts", "localField": "a", "foreignField": "_id", "as": "account"}
-        fields = {"account._id": 1, "account.disabled": 1, "account.deleted_at": 1}
+        fields = {"account._id": 1, "account.disabled": 1, "account.deleted_at": 1, "account.forward": 1}
         fields |= {"account.quota_bytes": 1, "account.quota_messages": 1, "account.usage": 1}
         pipeline: list[Document] = [
             {"$match": {"_id": {"$in": list(names)}}},
@@ -157,25 +229,7 @@ class MongoDirectory:
         return rows
 
 
-def _names(address: Address, domains: dict[str, str]) -> list[str]:
-    """The addresses whose account takes mail for `address`, best first: itself, without its tag, the administrator."""
-    names = [address.full, address.account]
-    if address.is_role and domains[address.domain]:
-        names.append(domains[address.domain])
-    return names
-
-
-def _resolution(
-    text: str, address: Address | None, domains: dict[str, str], found: dict[str, _Account], suppressed: set[str]
-) -> Resolution:
-    if address is None or address.domain not in domains:
-        return Resolution(
-            text, RecipientStatus.NOT_LOCAL, suppressed=address is not None and address.full in suppressed
-        )
-    name = next((name for name in _names(address, domains) if name in found), None)
-    if name is None:
-        return Resolution(text, RecipientStatus.UNKNOWN)
-    account = found[name]
+def _resolution(text: str, address: Address, name: str, account: _Account) -> Resolution:
     tag = address.tag if name == address.account and address.tag else None
     if account.disabled and not address.is_role:
         return Resolution(text, RecipientStatus.DISABLED)

@@ -19,7 +19,7 @@ from mailboat_store_client import codec, codec_account, codec_append, codec_queu
 from mailboat_store_client.columns import U32, unpack, unpack_ids
 from mailboat_store_client.framing import cut, unframe
 from mailboat_store_client.ports import Store
-from mailboat_store_client.types import AccountId, BodyField, BodyId, MailboxId, SpecialUse
+from mailboat_store_client.types import NO_ACCOUNT, AccountId, BodyField, BodyId, MailboxId, SpecialUse
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -81,7 +81,8 @@ def _at_most(count: int, limit: int, what: str) -> None:
 async def _resolve(store: Store, body: bytes) -> Sequence[bytes]:
     request = _given(directory.ResolveRequest.FromString, body)
     _at_most(len(request.addresses), MAX_ADDRESSES, "addresses")
-    resolutions = await store.directory.resolve(list(request.addresses))
+    account_id = _account(request.account_id) if request.account_id else NO_ACCOUNT
+    resolutions = await store.directory.resolve(list(request.addresses), sender=request.sender, account_id=account_id)
     return (codec.to_resolutions(resolutions).SerializeToString(),)
 
 

@@ -156,7 +156,7 @@ def outgoing_of(envelope: Envelope, recipients: Sequence[EnvelopeRecipient], con
         envelope.trace_id,
         envelope.reverse_path,
         queued,
-        _without_return_path(content),
+        without_return_path(content),
         envelope.account_id,
         envelope.smtputf8,
         envelope.envid,
@@ -164,7 +164,7 @@ def outgoing_of(envelope: Envelope, recipients: Sequence[EnvelopeRecipient], con
     )
 
 
-def _without_return_path(content: bytes) -> bytes:
+def without_return_path(content: bytes) -> bytes:
     """The message without the Return-Path that reception put on top: it is for final delivery (RFC 5321 4.4)."""
     if content[:12].lower() != b"return-path:":
         return content

@@ -50,11 +50,13 @@ _REFUSED = {
     RecipientStatus.UNKNOWN: "5.1.1 No such user here",
     RecipientStatus.DISABLED: "5.2.1 Mailbox is disabled",
     RecipientStatus.OVER_QUOTA: "5.2.2 Mailbox is full",
+    RecipientStatus.NOT_PERMITTED: "5.7.1 The sender may not write to this group",
 }
 _SUPPRESSED = "5.1.1 Suppressed: its server called this address unknown; the operator can release it"
 _REFUSED_LATER = {
     DeliveryStatus.OVER_QUOTA: "5.2.2 Mailbox is full",
     DeliveryStatus.GONE: "5.1.1 No such user here",
+    DeliveryStatus.LOOP: "5.4.6 The message went through this group before",
 }
 
 
@@ -146,7 +148,9 @@ class _Submission:
         """Files and queues it; then the copy for Sent."""
         if len(self._outgoing.content) > MAX_MESSAGE:
             raise Refused(RefusedCode.TOO_BIG, f"A message has at most {MAX_MESSAGE} octets")
-        resolutions = await self._ctx.directory.resolve(self._outgoing.recipients)
+        resolutions = await self._ctx.directory.resolve(
+            self._outgoing.recipients, sender=self._outgoing.sender, account_id=self._account.account_id
+        )
         results = await self._deliver([r for r in resolutions if not _refusal(r)])
         shown = [_shown(resolution, results.get(resolution.address)) for resolution in resolutions]
         taken = any(recipient.status != "refused" for recipient in shown)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from mailboat_common import crash
@@ -30,13 +30,17 @@ from mailboat_store_client.types import (
 
 from ..db import schema
 from ..db.driver import Database, Document, InsertOne, PyMongoError, is_duplicate_key
+from ..directory.routes import Routes
+from ..queue.forward import prepare_forwards
 from ..queue.notify import header_of, success_wanted
 from ..queue.submit import Submit, outgoing_of, prepare, submission_key
 from .bodies import Bodies
 from .committer import MAX_BYTES, MAX_ITEMS, Committer
 from .deliver import Accept, Deliver, GiveUp
 from .failures import guarded
+from .fanout import fan_out
 from .hooks import Hooks, TraceEvent
+from .mutation import Mutation
 
 log = get_logger(__name__)
 
@@ -70,6 +74,7 @@ class MongoDelivery:
         self._db = db
         self._committer = committer
         self._bodies = bodies
+        self.routes = Routes(db, committer.now)
         self._hooks = hooks or Hooks()
         self._sign = sign
         self._confirmed: list[str] = []
@@ -79,27 +84,29 @@ class MongoDelivery:
     async def deliver(self, envelope: Envelope, content: bytes) -> DeliverResult:
         """File `content` for each recipient, or keep it in an `accepted` document."""
         self._confirm_later(envelope.confirmed)
-        by_account: ByAccount = {}
-        for recipient in envelope.recipients:
-            if not recipient.remote:
-                by_account.setdefault(recipient.account_id, []).append(recipient)
         content = await self._signed(envelope, content)
+        fanout = await fan_out(self.routes, envelope, content)
+        by_account = fanout.by_account
         submit = await self._submit(envelope, content)
-        items = await self._items(envelope, by_account, content, accepted=False)
-        total = sum(item.size for item in items) + sum(item.size for item in submit)
-        if len(items) + len(submit) <= 1 or (len(items) < MAX_ITEMS and total <= MAX_BYTES):
-            outcomes = await self._committer.submit_all([*submit, *items])
-            queued = outcomes[: len(submit)]
-            results = dict(zip(by_account, [_status(outcome) for outcome in outcomes[len(submit) :]], strict=True))
+        forwards = await prepare_forwards(self._db, envelope, fanout.forwards, self._committer.now())
+        out: list[Mutation[Any]] = [*submit, *forwards]
+        always = fanout.always | {account_id for account_id, of_it in by_account.items() if _exempt(of_it)}
+        items = await self._items(envelope, by_account, content, accepted=False, exempt=always)
+        total = sum(item.size for item in items) + sum(item.size for item in out)
+        if not items or len(items) + len(out) <= 1 or (len(items) + len(out) <= MAX_ITEMS and total <= MAX_BYTES):
+            outcomes = await self._committer.submit_all([*out, *items])
+            queued = outcomes[: len(out)]
+            results = dict(zip(by_account, [_status(outcome) for outcome in outcomes[len(out) :]], strict=True))
             self._tell_refused(envelope, by_account, results)
         else:
-            results, queued = await self._deliver_accepted(envelope, by_account, content, submit)
+            results, queued = await self._deliver_accepted(envelope, by_account, content, out, always)
         crash.point("deliver.after_filed")
-        remote = _remote_results(envelope, queued)
+        remote = _remote_results(envelope, queued[: len(submit)])
+        forwarded = [_forwarded(outcome) for outcome in queued[len(submit) :]]
         return DeliverResult(
             tuple(
-                remote[r.address] if r.remote else replace(results[r.account_id], address=r.address)
-                for r in envelope.recipients
+                remote[r.address] if r.remote else fanout.result(number, r.address, results, forwarded)
+                for number, r in enumerate(envelope.recipients)
             )
         )
 
@@ -132,9 +139,17 @@ class MongoDelivery:
         return [Submit(envelope, await prepare(self._db, message, key, self._committer.now()))]
 
     async def _items(
-        self, envelope: Envelope, by_account: ByAccount, content: bytes, *, accepted: bool
+        self,
+        envelope: Envelope,
+        by_account: ByAccount,
+        content: bytes,
+        *,
+        accepted: bool,
+        exempt: AbstractSet[AccountId],
     ) -> list[Deliver]:
-        exempt = envelope.listener == NOTICE_LISTENER  # a sender over quota learns of a bounce all the same
+        if not by_account:
+            return []
+        notice = envelope.listener == NOTICE_LISTENER  # a sender over quota learns of a bounce all the same
         header = header_of(content) if success_wanted(envelope.recipients) else b""
         bodies = await self._bodies.prepare_for(tuple(by_account), content)
         return [
@@ -144,7 +159,7 @@ class MongoDelivery:
                 recipients,
                 body,
                 accepted=accepted,
-                exempt=exempt or _exempt(recipients),
+                exempt=notice or account_id in exempt,
                 header=header,
             )
             for (account_id, recipients), body in zip(by_account.items(), bodies, strict=True)
@@ -153,9 +168,14 @@ class MongoDelivery:
     # More than one transaction
 
     async def _deliver_accepted(
-        self, envelope: Envelope, by_account: ByAccount, content: bytes, submit: Sequence[Submit]
+        self,
+        envelope: Envelope,
+        by_account: ByAccount,
+        content: bytes,
+        out: Sequence[Mutation[Any]],
+        exempt: AbstractSet[AccountId],
     ) -> tuple[dict[AccountId, RecipientResult], list[Any]]:
-        """The local recipients' results, and what `submit`, which commits with the `accepted` document, came to."""
+        """The local recipients' results, and what `out`, which commits with the `accepted` document, came to."""
         crash.point("deliver.before_accepted")
         await self._keep_content(envelope.trace_id, content)
         document = {
@@ -163,23 +183,23 @@ class MongoDelivery:
             "next_attempt": self._committer.now() + FIRST_SWEEP_MS,
             "envelope": _envelope_document(envelope),
             "size": len(content),
+            "always": sorted(exempt),
         }
-        exempt = {account_id for account_id, recipients in by_account.items() if _exempt(recipients)}
         accept = Accept(envelope, by_account, document, exempt)
-        not_kept, *queued = await self._committer.submit_all([accept, *submit])
+        not_kept, *queued = await self._committer.submit_all([accept, *out])
         if isinstance(not_kept, Exception):
             raise not_kept
         crash.point("deliver.after_accepted")
         results = {account_id: _status(outcome) for account_id, outcome in not_kept.items()}
         self._tell_refused(envelope, by_account, results)
         rest = {a: recipients for a, recipients in by_account.items() if a not in not_kept}
-        filed = await self._file_accepted(envelope, rest, content)
+        filed = await self._file_accepted(envelope, rest, content, exempt)
         gone = [account_id for account_id, result in filed.items() if result.status is DeliveryStatus.GONE]
         await self._finish(envelope.trace_id, gone)
         return results | filed, queued
 
     async def _file_accepted(
-        self, envelope: Envelope, by_account: ByAccount, content: bytes
+        self, envelope: Envelope, by_account: ByAccount, content: bytes, exempt: AbstractSet[AccountId]
     ) -> dict[AccountId, RecipientResult]:
         """File the pending recipients, each in a transaction of its own choosing.
 
@@ -189,7 +209,7 @@ class MongoDelivery:
         accounts = list(by_account)
         for start in range(0, len(accounts), MAX_ITEMS):
             some = {account_id: by_account[account_id] for account_id in accounts[start : start + MAX_ITEMS]}
-            items = await self._items(envelope, some, content, accepted=True)
+            items = await self._items(envelope, some, content, accepted=True, exempt=exempt)
             outcomes = await asyncio.gather(*[self._committer.submit(i) for i in items], return_exceptions=True)
             for account_id, outcome in zip(some, outcomes, strict=True):
                 results[account_id] = _status(outcome)
@@ -244,7 +264,8 @@ class MongoDelivery:
             by_account.setdefault(recipient.account_id, []).append(recipient)
         if by_account:
             content = await self._content(document)
-            results = await self._file_accepted(envelope, by_account, content)
+            exempt = {a for a, of_it in by_account.items() if _exempt(of_it)} | _always(document)
+            results = await self._file_accepted(envelope, by_account, content, exempt)
             given_up = [
                 r for a, result in results.items() if result.status is DeliveryStatus.GONE for r in by_account[a]
             ]
@@ -325,6 +346,19 @@ _FINAL_REFUSALS = (DeliveryStatus.OVER_QUOTA, DeliveryStatus.GONE)
 
 def _exempt(recipients: Sequence[EnvelopeRecipient]) -> bool:
     return any(r.address.partition("@")[0].partition("+")[0].lower() in ALWAYS_ACCEPTED for r in recipients)
+
+
+def _always(document: Document) -> set[AccountId]:
+    """Accounts of an accepted transaction that take it whatever their quota."""
+    return {AccountId(bytes(account_id)) for account_id in document.get("always", ())}
+
+
+def _forwarded(outcome: Any) -> DeliveryStatus:
+    """What became of a message that is sent on."""
+    if isinstance(outcome, DeliveryStatus):
+        return outcome
+    log.warning("A forwarded message could not be queued", error=repr(outcome))
+    return DeliveryStatus.UNAVAILABLE
 
 
 def _remote_results(envelope: Envelope, queued: Sequence[Any]) -> dict[str, RecipientResult]:

@@ -17,6 +17,7 @@ class DeliveryStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DELIVERY_STATUS_GONE: _ClassVar[DeliveryStatus]
     DELIVERY_STATUS_UNAVAILABLE: _ClassVar[DeliveryStatus]
     DELIVERY_STATUS_QUEUED: _ClassVar[DeliveryStatus]
+    DELIVERY_STATUS_LOOP: _ClassVar[DeliveryStatus]
 DELIVERY_STATUS_UNSPECIFIED: DeliveryStatus
 DELIVERY_STATUS_FILED: DeliveryStatus
 DELIVERY_STATUS_ACCEPTED: DeliveryStatus
@@ -25,6 +26,7 @@ DELIVERY_STATUS_OVER_QUOTA: DeliveryStatus
 DELIVERY_STATUS_GONE: DeliveryStatus
 DELIVERY_STATUS_UNAVAILABLE: DeliveryStatus
 DELIVERY_STATUS_QUEUED: DeliveryStatus
+DELIVERY_STATUS_LOOP: DeliveryStatus
 
 class DeliverRequest(_message.Message):
     __slots__ = ("trace_id", "reverse_path", "recipients", "content_sha256", "listener", "client", "helo", "authenticated", "smtputf8", "envid", "ret", "size", "confirmed", "account_id")

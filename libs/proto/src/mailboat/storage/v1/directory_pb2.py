@@ -24,31 +24,31 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#mailboat/storage/v1/directory.proto\x12\x13mailboat.storage.v1\"#\n\x0eResolveRequest\x12\x11\n\taddresses\x18\x01 \x03(\t\"\xe6\x01\n\x0fResolveResponse\x12\x44\n\x0bresolutions\x18\x01 \x03(\x0b\x32/.mailboat.storage.v1.ResolveResponse.Resolution\x1a\x8c\x01\n\nResolution\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x34\n\x06status\x18\x02 \x01(\x0e\x32$.mailboat.storage.v1.RecipientStatus\x12\x12\n\naccount_id\x18\x03 \x01(\x0c\x12\x0f\n\x07mailbox\x18\x04 \x01(\t\x12\x12\n\nsuppressed\x18\x06 \x01(\x08\"X\n\x13\x41uthenticateRequest\x12\r\n\x05login\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x10\n\x08protocol\x18\x03 \x01(\t\x12\x0e\n\x06\x63lient\x18\x04 \x01(\t\"\x8c\x01\n\x14\x41uthenticateResponse\x12/\n\x06status\x18\x01 \x01(\x0e\x32\x1f.mailboat.storage.v1.AuthStatus\x12\x12\n\naccount_id\x18\x02 \x01(\x0c\x12\r\n\x05login\x18\x03 \x01(\t\x12 \n\x18imap_masked_capabilities\x18\x04 \x03(\t\"4\n\x0bOwnsRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x0c\x12\x11\n\taddresses\x18\x02 \x03(\t\"\x1d\n\x0cOwnsResponse\x12\r\n\x05owned\x18\x01 \x03(\x08*\xcd\x01\n\x0fRecipientStatus\x12 \n\x1cRECIPIENT_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16RECIPIENT_STATUS_LOCAL\x10\x01\x12\x1c\n\x18RECIPIENT_STATUS_UNKNOWN\x10\x02\x12\x1d\n\x19RECIPIENT_STATUS_DISABLED\x10\x03\x12\x1f\n\x1bRECIPIENT_STATUS_OVER_QUOTA\x10\x04\x12\x1e\n\x1aRECIPIENT_STATUS_NOT_LOCAL\x10\x05*\x93\x01\n\nAuthStatus\x12\x1b\n\x17\x41UTH_STATUS_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x41UTH_STATUS_OK\x10\x01\x12\x1f\n\x1b\x41UTH_STATUS_BAD_CREDENTIALS\x10\x02\x12\x18\n\x14\x41UTH_STATUS_DISABLED\x10\x03\x12\x19\n\x15\x41UTH_STATUS_THROTTLED\x10\x04\x32\x9a\x02\n\x10\x44irectoryService\x12T\n\x07Resolve\x12#.mailboat.storage.v1.ResolveRequest\x1a$.mailboat.storage.v1.ResolveResponse\x12\x63\n\x0c\x41uthenticate\x12(.mailboat.storage.v1.AuthenticateRequest\x1a).mailboat.storage.v1.AuthenticateResponse\x12K\n\x04Owns\x12 .mailboat.storage.v1.OwnsRequest\x1a!.mailboat.storage.v1.OwnsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#mailboat/storage/v1/directory.proto\x12\x13mailboat.storage.v1\"G\n\x0eResolveRequest\x12\x11\n\taddresses\x18\x01 \x03(\t\x12\x0e\n\x06sender\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\x0c\"\xfa\x01\n\x0fResolveResponse\x12\x44\n\x0bresolutions\x18\x01 \x03(\x0b\x32/.mailboat.storage.v1.ResolveResponse.Resolution\x1a\xa0\x01\n\nResolution\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x34\n\x06status\x18\x02 \x01(\x0e\x32$.mailboat.storage.v1.RecipientStatus\x12\x12\n\naccount_id\x18\x03 \x01(\x0c\x12\x0f\n\x07mailbox\x18\x04 \x01(\t\x12\x12\n\nrestricted\x18\x05 \x01(\x08\x12\x12\n\nsuppressed\x18\x06 \x01(\x08\"X\n\x13\x41uthenticateRequest\x12\r\n\x05login\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x10\n\x08protocol\x18\x03 \x01(\t\x12\x0e\n\x06\x63lient\x18\x04 \x01(\t\"\x8c\x01\n\x14\x41uthenticateResponse\x12/\n\x06status\x18\x01 \x01(\x0e\x32\x1f.mailboat.storage.v1.AuthStatus\x12\x12\n\naccount_id\x18\x02 \x01(\x0c\x12\r\n\x05login\x18\x03 \x01(\t\x12 \n\x18imap_masked_capabilities\x18\x04 \x03(\t\"4\n\x0bOwnsRequest\x12\x12\n\naccount_id\x18\x01 \x01(\x0c\x12\x11\n\taddresses\x18\x02 \x03(\t\"\x1d\n\x0cOwnsResponse\x12\r\n\x05owned\x18\x01 \x03(\x08*\xf1\x01\n\x0fRecipientStatus\x12 \n\x1cRECIPIENT_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16RECIPIENT_STATUS_LOCAL\x10\x01\x12\x1c\n\x18RECIPIENT_STATUS_UNKNOWN\x10\x02\x12\x1d\n\x19RECIPIENT_STATUS_DISABLED\x10\x03\x12\x1f\n\x1bRECIPIENT_STATUS_OVER_QUOTA\x10\x04\x12\x1e\n\x1aRECIPIENT_STATUS_NOT_LOCAL\x10\x05\x12\"\n\x1eRECIPIENT_STATUS_NOT_PERMITTED\x10\x06*\x93\x01\n\nAuthStatus\x12\x1b\n\x17\x41UTH_STATUS_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x41UTH_STATUS_OK\x10\x01\x12\x1f\n\x1b\x41UTH_STATUS_BAD_CREDENTIALS\x10\x02\x12\x18\n\x14\x41UTH_STATUS_DISABLED\x10\x03\x12\x19\n\x15\x41UTH_STATUS_THROTTLED\x10\x04\x32\x9a\x02\n\x10\x44irectoryService\x12T\n\x07Resolve\x12#.mailboat.storage.v1.ResolveRequest\x1a$.mailboat.storage.v1.ResolveResponse\x12\x63\n\x0c\x41uthenticate\x12(.mailboat.storage.v1.AuthenticateRequest\x1a).mailboat.storage.v1.AuthenticateResponse\x12K\n\x04Owns\x12 .mailboat.storage.v1.OwnsRequest\x1a!.mailboat.storage.v1.OwnsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mailboat.storage.v1.directory_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RECIPIENTSTATUS']._serialized_start=649
-  _globals['_RECIPIENTSTATUS']._serialized_end=854
-  _globals['_AUTHSTATUS']._serialized_start=857
-  _globals['_AUTHSTATUS']._serialized_end=1004
+  _globals['_RECIPIENTSTATUS']._serialized_start=705
+  _globals['_RECIPIENTSTATUS']._serialized_end=946
+  _globals['_AUTHSTATUS']._serialized_start=949
+  _globals['_AUTHSTATUS']._serialized_end=1096
   _globals['_RESOLVEREQUEST']._serialized_start=60
-  _globals['_RESOLVEREQUEST']._serialized_end=95
-  _globals['_RESOLVERESPONSE']._serialized_start=98
-  _globals['_RESOLVERESPONSE']._serialized_end=328
-  _globals['_RESOLVERESPONSE_RESOLUTION']._serialized_start=188
-  _globals['_RESOLVERESPONSE_RESOLUTION']._serialized_end=328
-  _globals['_AUTHENTICATEREQUEST']._serialized_start=330
-  _globals['_AUTHENTICATEREQUEST']._serialized_end=418
-  _globals['_AUTHENTICATERESPONSE']._serialized_start=421
-  _globals['_AUTHENTICATERESPONSE']._serialized_end=561
-  _globals['_OWNSREQUEST']._serialized_start=563
-  _globals['_OWNSREQUEST']._serialized_end=615
-  _globals['_OWNSRESPONSE']._serialized_start=617
-  _globals['_OWNSRESPONSE']._serialized_end=646
-  _globals['_DIRECTORYSERVICE']._serialized_start=1007
-  _globals['_DIRECTORYSERVICE']._serialized_end=1289
+  _globals['_RESOLVEREQUEST']._serialized_end=131
+  _globals['_RESOLVERESPONSE']._serialized_start=134
+  _globals['_RESOLVERESPONSE']._serialized_end=384
+  _globals['_RESOLVERESPONSE_RESOLUTION']._serialized_start=224
+  _globals['_RESOLVERESPONSE_RESOLUTION']._serialized_end=384
+  _globals['_AUTHENTICATEREQUEST']._serialized_start=386
+  _globals['_AUTHENTICATEREQUEST']._serialized_end=474
+  _globals['_AUTHENTICATERESPONSE']._serialized_start=477
+  _globals['_AUTHENTICATERESPONSE']._serialized_end=617
+  _globals['_OWNSREQUEST']._serialized_start=619
+  _globals['_OWNSREQUEST']._serialized_end=671
+  _globals['_OWNSRESPONSE']._serialized_start=673
+  _globals['_OWNSRESPONSE']._serialized_end=702
+  _globals['_DIRECTORYSERVICE']._serialized_start=1099
+  _globals['_DIRECTORYSERVICE']._serialized_end=1381
 # @@protoc_insertion_point(module_scope)

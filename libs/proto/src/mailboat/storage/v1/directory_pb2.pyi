@@ -15,6 +15,7 @@ class RecipientStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RECIPIENT_STATUS_DISABLED: _ClassVar[RecipientStatus]
     RECIPIENT_STATUS_OVER_QUOTA: _ClassVar[RecipientStatus]
     RECIPIENT_STATUS_NOT_LOCAL: _ClassVar[RecipientStatus]
+    RECIPIENT_STATUS_NOT_PERMITTED: _ClassVar[RecipientStatus]
 
 class AuthStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -29,6 +30,7 @@ RECIPIENT_STATUS_UNKNOWN: RecipientStatus
 RECIPIENT_STATUS_DISABLED: RecipientStatus
 RECIPIENT_STATUS_OVER_QUOTA: RecipientStatus
 RECIPIENT_STATUS_NOT_LOCAL: RecipientStatus
+RECIPIENT_STATUS_NOT_PERMITTED: RecipientStatus
 AUTH_STATUS_UNSPECIFIED: AuthStatus
 AUTH_STATUS_OK: AuthStatus
 AUTH_STATUS_BAD_CREDENTIALS: AuthStatus
@@ -36,26 +38,32 @@ AUTH_STATUS_DISABLED: AuthStatus
 AUTH_STATUS_THROTTLED: AuthStatus
 
 class ResolveRequest(_message.Message):
-    __slots__ = ("addresses",)
+    __slots__ = ("addresses", "sender", "account_id")
     ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    SENDER_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
     addresses: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, addresses: _Optional[_Iterable[str]] = ...) -> None: ...
+    sender: str
+    account_id: bytes
+    def __init__(self, addresses: _Optional[_Iterable[str]] = ..., sender: _Optional[str] = ..., account_id: _Optional[bytes] = ...) -> None: ...
 
 class ResolveResponse(_message.Message):
     __slots__ = ("resolutions",)
     class Resolution(_message.Message):
-        __slots__ = ("address", "status", "account_id", "mailbox", "suppressed")
+        __slots__ = ("address", "status", "account_id", "mailbox", "restricted", "suppressed")
         ADDRESS_FIELD_NUMBER: _ClassVar[int]
         STATUS_FIELD_NUMBER: _ClassVar[int]
         ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
         MAILBOX_FIELD_NUMBER: _ClassVar[int]
+        RESTRICTED_FIELD_NUMBER: _ClassVar[int]
         SUPPRESSED_FIELD_NUMBER: _ClassVar[int]
         address: str
         status: RecipientStatus
         account_id: bytes
         mailbox: str
+        restricted: bool
         suppressed: bool
-        def __init__(self, address: _Optional[str] = ..., status: _Optional[_Union[RecipientStatus, str]] = ..., account_id: _Optional[bytes] = ..., mailbox: _Optional[str] = ..., suppressed: _Optional[bool] = ...) -> None: ...
+        def __init__(self, address: _Optional[str] = ..., status: _Optional[_Union[RecipientStatus, str]] = ..., account_id: _Optional[bytes] = ..., mailbox: _Optional[str] = ..., restricted: _Optional[bool] = ..., suppressed: _Optional[bool] = ...) -> None: ...
     RESOLUTIONS_FIELD_NUMBER: _ClassVar[int]
     resolutions: _containers.RepeatedCompositeFieldContainer[ResolveResponse.Resolution]
     def __init__(self, resolutions: _Optional[_Iterable[_Union[ResolveResponse.Resolution, _Mapping]]] = ...) -> None: ...
