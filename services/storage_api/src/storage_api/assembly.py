@@ -22,6 +22,7 @@ from .audit_log import AuditLog
 from .db.driver import Database, PoolWait, PyMongoError, connect
 from .db.migrations import migrate
 from .directory.accounts import Accounts
+from .directory.aliases import Aliases
 from .directory.authenticate import Authenticator
 from .directory.dkim import DkimKeys
 from .directory.domains import Domains
@@ -202,6 +203,7 @@ class Api:
                 domains=Domains(db, now_ms, directory.forget),
                 domain_dns=core.domain_dns,
                 accounts=accounts,
+                aliases=Aliases(db, now_ms, directory.forget),
                 tokens=self.tokens,
                 keys=Keys(db, now_ms),
                 queue=QueueOperators(db, core.hooks, now_ms),

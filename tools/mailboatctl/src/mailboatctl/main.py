@@ -12,8 +12,10 @@ from rich.text import Text
 
 from mailboatctl.commands import (
     account,
+    alias,
     domain,
     export_mail,
+    group,
     import_mail,
     queue,
     suppression,
@@ -22,6 +24,7 @@ from mailboatctl.commands import (
     webhook,
 )
 from mailboatctl.commands.audit import audit
+from mailboatctl.commands.forwarding import catch_all, forward
 from mailboatctl.commands.smoke import smoke
 from mailboatctl.commands.trace import trace
 from mailboatctl.errors import CommandError
@@ -30,6 +33,8 @@ from mailboatctl.output import err
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(domain.app, name="domain")
 app.add_typer(account.app, name="account")
+app.add_typer(alias.app, name="alias")
+app.add_typer(group.app, name="group")
 app.add_typer(import_mail.app, name="import")
 app.add_typer(export_mail.app, name="export")
 app.add_typer(queue.app, name="queue")
@@ -37,6 +42,8 @@ app.add_typer(transport.app, name="transport")
 app.add_typer(suppression.app, name="suppression")
 app.add_typer(token.app, name="token")
 app.add_typer(webhook.app, name="webhook")
+account.app.command("forward")(forward)
+domain.app.command("catch-all")(catch_all)
 app.command()(trace)
 app.command()(audit)
 app.command()(smoke)

@@ -8,6 +8,7 @@ from starlette.routing import Route
 
 from . import (
     accounts,
+    aliases,
     bulk,
     domain_dns,
     domains,
@@ -36,6 +37,9 @@ MOUNTS: tuple[tuple[str, APIRouter], ...] = (
     ("/v1", domains.router),
     ("/v1", domain_dns.router),
     ("/v1", accounts.router),
+    ("/v1", aliases.router),
+    (ACCOUNT, aliases.account_router),
+    (OWN, aliases.account_router),
     (ACCOUNT, mailboxes.router),
     (OWN, mailboxes.router),
     (ACCOUNT, mail.router),

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 
 from ..audit_log import AuditLog
 from ..directory.accounts import Accounts
+from ..directory.aliases import Aliases
 from ..directory.domains import Domains
 from ..directory.suppressions import Suppressions
 from ..domain_dns.service import DomainDns
@@ -59,6 +60,7 @@ class Context:
     domains: Domains
     domain_dns: DomainDns
     accounts: Accounts
+    aliases: Aliases
     tokens: Tokens
     keys: Keys
     queue: QueueOperators
