@@ -34,6 +34,7 @@ from storage_api.assembly import ApiStore
 from storage_api.db.driver import Database, connect
 from storage_api.db.migrations import migrate
 from storage_api.directory.accounts import Accounts, Secret
+from storage_api.directory.aliases import Aliases, Who
 from storage_api.directory.authenticate import Authenticator
 from storage_api.directory.domains import Domains
 from storage_api.directory.passwords import PasswordPool
@@ -81,7 +82,13 @@ async def memory_world(_mongod: Callable[[], Mongod], _tmp: Path) -> AsyncIterat
     async def set_retention(account_id: AccountId, days: int) -> None:
         store.account(account_id).retention_days = days
 
-    yield World(store, events, make_account, usage_of, disable, PASSWORD, set_retention, MemoryMailOut(store.queue))
+    async def make_group(members: list[str], who: str) -> str:
+        address = f"group{next(_numbers)}@{DOMAIN}"
+        store.add_group(address, members, who)
+        return address
+
+    mail_out = MemoryMailOut(store.queue)
+    yield World(store, events, make_account, usage_of, disable, PASSWORD, set_retention, mail_out, make_group)
 
 
 class MemoryMailOut:
@@ -167,8 +174,14 @@ async def mongo_world(server: Mongod, driver: str) -> AsyncIterator[World]:
     async def disable(account_id: AccountId) -> None:
         await db["accounts"].update_one({"_id": account_id}, {"$set": {"disabled": True}})
 
+    aliases = Aliases(db, now_ms, directory.forget)
+
+    async def make_group(members: list[str], who: str) -> str:
+        address = f"group{uuid.uuid4().hex[:8]}@{DOMAIN}"
+        return (await aliases.add_group(address, members, Who(who), None)).address
+
     mail_out = MongoMailOut(db, mongo.queue)
-    yield World(store, events, make_account, usage_of, disable, PASSWORD, set_retention, mail_out)
+    yield World(store, events, make_account, usage_of, disable, PASSWORD, set_retention, mail_out, make_group)
     await mongo.close()
     passwords.close()
 
@@ -239,6 +252,7 @@ async def http_world(server: Callable[[], Mongod], tmp: Path) -> AsyncIterator[W
             world.password,
             world.set_retention,
             world.mail_out,
+            world.make_group,
         )
         await store.close()
         await asgi.stop(asyncio.get_running_loop().time() + 1)

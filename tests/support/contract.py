@@ -60,6 +60,7 @@ class World:
     password: str
     set_retention: Callable[[AccountId, int], Awaitable[None]]
     mail_out: MailOut
+    make_group: Callable[[list[str], str], Awaitable[str]]
     account: AccountId = _NOBODY
     address: str = ""
 

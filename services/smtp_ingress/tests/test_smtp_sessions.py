@@ -404,3 +404,36 @@ async def test_smtplib_over_starttls_and_tls(ingress) -> None:
     await asyncio.to_thread(submit, ingress.ports["submission"], False)
     await asyncio.to_thread(submit, ingress.ports["submissions"], True)
     assert len(await ingress.inbox()) == 2
+
+
+async def test_a_group_takes_mail_from_whom_it_wants(ingress) -> None:
+    ingress.store.add_group("team@example.test", ["alice@example.test"], "members")
+    wire = await ingress.connect()
+    await wire.say("EHLO client.example")
+    await wire.say("MAIL FROM:<alice@example.test>")
+    refused = await wire.say("RCPT TO:<team@example.test>")
+    assert refused == "550 5.7.1 You may not write to this group"
+    assert (await wire.say("RCPT TO:<alice@example.test>")).startswith("250 2.1.5")  # the others are none the worse
+    wire = await ingress.connect("submissions", tls=True)
+    await wire.say("EHLO client.example")
+    assert (await wire.say(f"AUTH PLAIN {plain()}")).startswith("235")
+    message = MESSAGE.replace(b"ann@elsewhere.example", b"alice@example.test")
+    assert (await send(wire, message, "team@example.test", "alice@example.test")).startswith("250 2.0.0")
+    assert len(await ingress.inbox()) == 1
+
+
+async def test_mail_that_comes_back_to_a_group_is_refused(ingress) -> None:
+    ingress.store.add_group("team@example.test", ["alice@example.test"])
+    wire = await ingress.connect()
+    await wire.say("EHLO client.example")
+    back = b"Delivered-To: team@example.test\r\n" + MESSAGE
+    answer = await send(wire, back, "team@example.test")
+    assert answer == "554 5.4.6 The message went through this group before, mail is looping"
+    assert await ingress.inbox() == []
+    await wire.say("MAIL FROM:<ann@elsewhere.example>")
+    await wire.say("RCPT TO:<team@example.test>")
+    await wire.say("RCPT TO:<alice@example.test>")
+    await wire.say("DATA")
+    wire.send(back + b".\r\n")
+    assert (await wire.reply()).startswith("250 2.0.0")  # who is named beside it gets it
+    assert len(await ingress.inbox()) == 1

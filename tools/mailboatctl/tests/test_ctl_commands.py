@@ -272,6 +272,72 @@ def test_pop3_retention(api: Api, run: Run) -> None:
     assert run("domain", "pop3-retention", "b.test", "1")[0] == 1
 
 
+def test_aliases_groups_and_forwarding(api: Api, run: Run) -> None:
+    calls: list[tuple[str, Any]] = []
+    group = {"address": "g@a.test", "members": ["x@a.test", "y@b.test"], "who": "anyone", "owner": None}
+
+    def answering(name: str, value: Any) -> Callable[..., tuple[int, Any]]:
+        def answer(body: Any, query: Any, *parts: str) -> tuple[int, Any]:
+            calls.append((name, body if body is not None else [*parts, *query]))
+            return 200, value
+
+        return answer
+
+    alias = {"address": "s@a.test", "account": "x@a.test", "created_at": 0}
+    forwarding = {"to": ["y@b.test"], "keep": False}
+    api.routes[:0] = [
+        ("POST", "/v1/aliases", answering("alias", alias)),
+        ("GET", "/v1/aliases", answering("aliases", {"items": [alias], "next": None})),
+        ("DELETE", "/v1/aliases/(.+)", answering("unalias", None)),
+        ("POST", "/v1/groups", answering("group", group)),
+        ("GET", "/v1/groups", answering("groups", {"items": [group], "next": None})),
+        ("POST", "/v1/groups/(.+)/members", answering("join", group)),
+        ("DELETE", "/v1/groups/(.+)/members/(.+)", answering("leave", group)),
+        ("GET", "/v1/groups/(.+)", answering("show", group | {"created_at": 0})),
+        ("PATCH", "/v1/groups/(.+)", answering("change", group)),
+        ("DELETE", "/v1/groups/(.+)", answering("ungroup", None)),
+        ("GET", "/v1/accounts/(.+)/forwarding", answering("forwarding", {"to": [], "keep": True})),
+        ("PUT", "/v1/accounts/(.+)/forwarding", answering("forward", forwarding)),
+        ("GET", "/v1/domains/(.+)/catch-all", answering("catch", {"address": None})),
+        ("PUT", "/v1/domains/(.+)/catch-all", answering("catch-all", {"address": "x@a.test"})),
+    ]
+    assert run("alias", "add", "s@a.test", "x@a.test") == (0, "s@a.test leads to x@a.test.\n", "")
+    assert "s@a.test" in run("alias", "list", "--domain", "a.test", "--account", "x@a.test")[1]
+    assert run("alias", "rm", "s@a.test")[1] == "s@a.test removed.\n"
+    assert run("group", "add", "g@a.test", "x@a.test", "y@b.test")[1] == "g@a.test added, with 2 members.\n"
+    assert "g@a.test" in run("group", "list")[1]
+    assert "x@a.test y@b.test" in run("group", "show", "g@a.test")[1]
+    assert run("group", "change", "g@a.test", "--who", "members", "--owner", "none")[0] == 0
+    assert run("group", "change", "g@a.test")[0] == 2
+    assert run("group", "join", "g@a.test", "z@b.test")[0] == 0
+    assert run("group", "leave", "g@a.test", "z@b.test")[0] == 0
+    assert run("group", "rm", "g@a.test")[1] == "g@a.test removed.\n"
+    assert run("account", "forward", "x@a.test")[1] == "x@a.test isn't forwarded.\n"
+    done = run("account", "forward", "x@a.test", "y@b.test", "--no-keep")[1]
+    assert done == "x@a.test goes to y@b.test; no copy stays.\n"
+    assert run("account", "forward", "x@a.test", "none", "y@b.test")[0] == 2
+    assert run("domain", "catch-all", "a.test")[1] == "What nobody in a.test has is refused.\n"
+    assert run("domain", "catch-all", "a.test", "x@a.test")[1] == "x@a.test gets what nobody in a.test has.\n"
+    assert run("domain", "catch-all", "a.test", "none")[0] == 0
+    assert calls == [
+        ("alias", {"address": "s@a.test", "account": "x@a.test"}),
+        ("aliases", ["domain", "account"]),
+        ("unalias", ["s@a.test"]),
+        ("group", {"address": "g@a.test", "members": ["x@a.test", "y@b.test"], "who": "anyone", "owner": None}),
+        ("groups", []),
+        ("show", ["g@a.test"]),
+        ("change", {"who": "members", "owner": None}),
+        ("join", {"members": ["z@b.test"]}),
+        ("leave", ["g@a.test", "z@b.test"]),
+        ("ungroup", ["g@a.test"]),
+        ("forwarding", ["x@a.test"]),
+        ("forward", {"to": ["y@b.test"], "keep": False}),
+        ("catch", ["a.test"]),
+        ("catch-all", {"address": "x@a.test"}),
+        ("catch-all", {"address": None}),
+    ]
+
+
 def test_a_refusal_is_told_with_status_1(api: Api, run: Run) -> None:
     run("domain", "add", "a.test")
     assert run("domain", "add", "a.test") == (1, "", "mailboatctl: a.test exists already.\n")

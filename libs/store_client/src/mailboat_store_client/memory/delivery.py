@@ -10,6 +10,7 @@ from mailboat_common.errors import Refused, RefusedCode
 from mailboat_common.ids import uuid7
 
 from ..types import (
+    BY_ADDRESS,
     MAX_FLAG_WORDS,
     NO_ACCOUNT,
     AccountId,
@@ -30,6 +31,7 @@ class MemoryDelivery:
     def __init__(self, state: State, queue: MemoryQueue) -> None:
         self._state = state
         self._queue = queue
+        self._sent_on: set[tuple[str, str, str]] = set()
 
     async def deliver(self, envelope: Envelope, content: bytes) -> DeliverResult:
         await self.confirm(envelope.confirmed)
@@ -40,11 +42,47 @@ class MemoryDelivery:
             if recipient.remote:
                 results.append(remote[recipient.address])
                 continue
-            earlier = done.get(recipient.account_id)
-            if earlier is None:
-                earlier = done[recipient.account_id] = self._file(envelope, recipient, content)
-            results.append(replace(earlier, address=recipient.address))
+            if recipient.account_id == BY_ADDRESS:
+                results.append(self._group(envelope, recipient, content, done))
+                continue
+            results.append(self._once(envelope, recipient, content, done))
         return DeliverResult(tuple(results))
+
+    def _once(
+        self,
+        envelope: Envelope,
+        recipient: EnvelopeRecipient,
+        content: bytes,
+        done: dict[AccountId, RecipientResult],
+    ) -> RecipientResult:
+        earlier = done.get(recipient.account_id)
+        if earlier is None:
+            earlier = done[recipient.account_id] = self._file(envelope, recipient, content)
+        return replace(earlier, address=recipient.address)
+
+    def _group(
+        self,
+        envelope: Envelope,
+        recipient: EnvelopeRecipient,
+        content: bytes,
+        done: dict[AccountId, RecipientResult],
+    ) -> RecipientResult:
+        """One answer for all members: that of one who was served, if there is one."""
+        if f"delivered-to: {recipient.address.lower()}\r\n".encode() in content.lower():
+            return RecipientResult(recipient.address, DeliveryStatus.LOOP)
+        here, elsewhere = self._state.members(recipient.address)
+        members = [replace(recipient, account_id=self._state.addresses[address]) for address in here]
+        results = [self._once(envelope, member, content, done) for member in members]
+        sent = ("sent on", envelope.trace_id, recipient.address)
+        if elsewhere and sent not in self._sent_on:
+            self._sent_on.add(sent)
+            away = [replace(recipient, address=address, account_id=NO_ACCOUNT) for address in elsewhere]
+            self._queue.submit(envelope, away, f"Delivered-To: {recipient.address}\r\n".encode() + content)
+        if elsewhere:
+            results.append(RecipientResult(recipient.address, DeliveryStatus.QUEUED))
+        gone = RecipientResult(recipient.address, DeliveryStatus.GONE)
+        served = (DeliveryStatus.FILED, DeliveryStatus.QUEUED)
+        return next((one for one in results if one.status in served), (results or [gone])[0])
 
     def _submit(self, envelope: Envelope, content: bytes) -> dict[str, RecipientResult]:
         """Queue the remote recipients. Refused NOT_PERMITTED for what isn't a submission."""

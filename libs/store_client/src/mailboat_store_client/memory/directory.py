@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from ..types import (
+    BY_ADDRESS,
     NO_ACCOUNT,
     AccountId,
     AuthResult,
@@ -25,7 +26,29 @@ class MemoryDirectory:
     async def resolve(
         self, addresses: Sequence[str], *, sender: str = "", account_id: AccountId = NO_ACCOUNT
     ) -> list[Resolution]:
-        return [self._resolve(address) for address in addresses]
+        return [self._group(address, sender, account_id) or self._resolve(address) for address in addresses]
+
+    def _group(self, address: str, sender: str, account_id: AccountId) -> Resolution | None:
+        """A group's answer to this sender; None if it is no group."""
+        name = address.lower()
+        if name not in self._state.groups:
+            return None
+        members, who = self._state.groups[name]
+        mine = {a for a, owner in self._state.addresses.items() if owner == account_id}
+        if account_id == NO_ACCOUNT and sender.lower().rpartition("@")[2] not in self._state.domains:
+            mine = {sender.lower()}
+        domain = name.rpartition("@")[2]
+        allowed = {
+            "anyone": True,
+            "members": not mine.isdisjoint(members),
+            "domain": account_id != NO_ACCOUNT and any(one.endswith("@" + domain) for one in mine),
+        }
+        restricted = who != "anyone"
+        if not allowed[who]:
+            return Resolution(address, RecipientStatus.NOT_PERMITTED, restricted=restricted)
+        if not any(self._state.members(name)):
+            return Resolution(address, RecipientStatus.UNKNOWN)
+        return Resolution(address, RecipientStatus.LOCAL, BY_ADDRESS, restricted=restricted)
 
     def _resolve(self, address: str) -> Resolution:
         local, _, domain = address.rpartition("@")

@@ -151,6 +151,7 @@ class State:
         self.suppressed: set[str] = set()
         self.accounts: dict[AccountId, Account] = {}
         self.addresses: dict[str, AccountId] = {}
+        self.groups: dict[str, tuple[tuple[str, ...], str]] = {}
         self.delivered: dict[tuple[bytes, str, str], str] = {}
         self.confirmed: set[str] = set()
         self.domain_retention: dict[str, int] = {}
@@ -166,6 +167,30 @@ class State:
         for name, special_use in _DEFAULT_MAILBOXES:
             self.add_mailbox(account, name, special_use)
         return account.account_id
+
+    def add_alias(self, address: str, account_id: AccountId) -> None:
+        """Another address of an account."""
+        self.addresses[address.lower()] = account_id
+
+    def add_group(self, address: str, members: Sequence[str], who: str = "anyone") -> None:
+        """An address of several. `who` may write to it: anyone, members, domain."""
+        self.groups[address.lower()] = tuple(member.lower() for member in members), who
+
+    def members(self, address: str) -> tuple[list[str], list[str]]:
+        """(addresses of accounts here, addresses elsewhere) that a group leads to, each once."""
+        here: dict[str, None] = {}
+        elsewhere: dict[str, None] = {}
+        seen, waiting = set[str](), [address.lower()]
+        while waiting:
+            name = waiting.pop(0)
+            if name in self.groups and name not in seen:
+                seen.add(name)
+                waiting += self.groups[name][0]
+            elif name in self.addresses:
+                here[name] = None
+            elif name.rpartition("@")[2] not in self.domains:
+                elsewhere[name] = None
+        return list(here), list(elsewhere)
 
     def add_mailbox(self, account: Account, name: str, special_use: SpecialUse | None = None) -> Mailbox:
         """A new mailbox whose uid_validity is above every earlier one of the account."""
