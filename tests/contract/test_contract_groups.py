@@ -3,7 +3,7 @@
 from mailboat_store_client.types import BY_ADDRESS, AccountId, DeliveryStatus, RecipientStatus
 
 from tests.contract.test_contract_delivery import envelope
-from tests.support.contract import MESSAGE, World
+from tests.support.contract import MESSAGE, World, key
 
 
 async def resolve(world: World, address: str, sender: str, account: AccountId | None = None) -> RecipientStatus:
@@ -44,7 +44,7 @@ async def test_each_account_of_a_group_gets_one_copy(world: World) -> None:
         assert [one.status for one in result.recipients] == [DeliveryStatus.FILED] * 3
     assert (await world.inbox()).head.messages == 1
     (job,) = await world.mail_out.jobs(mail.trace_id)
-    (claimed,) = await world.store.queue.claim([job], "w", max_bytes=1 << 20)
+    (claimed,) = await world.store.queue.claim([job], "w", max_bytes=1 << 20, key=key())
     assert claimed is not None and claimed.content is not None
     assert [one.address for one in claimed.recipients] == ["x@far.example"]
     assert claimed.content == f"Delivered-To: {outer}\r\n".encode() + MESSAGE

@@ -63,7 +63,7 @@ def pop3_retention(
 
 @app.command()
 def rm(name: Name, as_json: AsJson = False) -> None:
-    """Remove a domain that has no accounts."""
+    """Remove a domain that has no accounts, aliases and groups."""
     with connect() as api:
         api.call("DELETE", f"/v1/domains/{segment(name)}")
     print_json({"name": name, "removed": True}) if as_json else say(f"{name} removed.")
