@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
+from mailboat_common import crash
 from mailboat_store_client.queue import Claimed, Outcome, QueuedRecipient, RecipientReport
 from mailboat_wire.smtp import Reply
 
@@ -124,6 +125,7 @@ class _Attempt:
             session = await self._session(endpoint)
             if session is None:
                 return
+            crash.point("delivery.connected")
             kept = session.messages > 0
             if not kept:
                 self._tries += 1

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from mailboat_common import crash
 from mailboat_store_client.queue import Claimed, Outcome, QueuedRecipient, RecipientReport
 from mailboat_wire.smtp import Reply, stuffed
 
@@ -176,6 +177,7 @@ class Transaction:
         self.committed = True
 
     async def _finish(self, accepted: list[QueuedRecipient]) -> None:
+        crash.point("delivery.sent")
         try:
             reply = await self._reply(self._timeouts.done, closing=False)
         except Broken:
