@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import AsyncIterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Request
 from fastapi.responses import Response, StreamingResponse
@@ -107,23 +107,19 @@ def uid_of_cursor(cursor: str) -> int | None:
     return int(position)
 
 
+def raw_body(example: str) -> dict[str, Any]:
+    """What OpenAPI is told of a route whose body is a message as it is."""
+    content = {RFC822: {"schema": {"type": "string", "format": "binary"}, "example": example}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
 @router.post(
     "/mailboxes/{name:encoded}/messages",
     status_code=201,
     summary="Append a message",
     dependencies=[Growing],
     responses=described(400, 404, 413, 415, 507),
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {
-                RFC822: {
-                    "schema": {"type": "string", "format": "binary"},
-                    "example": "From: bob@example.org\r\nSubject: Hello\r\n\r\nHello Alice.\r\n",
-                }
-            },
-        }
-    },
+    openapi_extra=raw_body("From: bob@example.org\r\nSubject: Hello\r\n\r\nHello Alice.\r\n"),
 )
 async def append_message(
     *,

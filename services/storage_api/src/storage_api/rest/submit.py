@@ -34,7 +34,7 @@ from ..tokens import Token
 from .compose import Outgoing, compose, envelope_address, prepare_raw, trace_fields
 from .context import Account, Caller, Context, Ctx, Growing, MutationKey, Target, further_key
 from .gate import MAX_MESSAGE
-from .mail import RFC822, require_rfc822
+from .mail import raw_body, require_rfc822
 from .models import AddressText
 from .models_submit import MAX_RECIPIENTS, NewMessage, RecipientOut, SubmittedOut
 from .problems import described, problem
@@ -89,17 +89,7 @@ async def submit_message(
     response_model=SubmittedOut,
     dependencies=[Growing],
     responses=described(400, 404, 413, 415, 507),
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {
-                RFC822: {
-                    "schema": {"type": "string", "format": "binary"},
-                    "example": "From: alice@example.test\r\nTo: bob@example.org\r\nSubject: Hello\r\n\r\nHello.\r\n",
-                }
-            },
-        }
-    },
+    openapi_extra=raw_body("From: alice@example.test\r\nTo: bob@example.org\r\nSubject: Hello\r\n\r\nHello.\r\n"),
 )
 async def submit_raw(
     *,
