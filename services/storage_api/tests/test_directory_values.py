@@ -87,7 +87,12 @@ BCRYPT = "{BCRYPT}" + bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode
 ARGON2 = passwords.hash_now(PASSWORD)
 
 
-@pytest.mark.parametrize("text", [SHA512, BCRYPT, ARGON2, SHA512[14:], BCRYPT[8:], "{ARGON2ID}" + ARGON2])
+@pytest.mark.parametrize(
+    "text",
+    [SHA512, BCRYPT, ARGON2, SHA512[14:], BCRYPT[8:], "{ARGON2ID}" + ARGON2],
+    # Salts are random: without names of their own each process of a parallel run would collect other tests.
+    ids=["sha512", "bcrypt", "argon2", "sha512 bare", "bcrypt bare", "argon2 tagged"],
+)
 def test_known_hashes_are_imported_and_verified(text: str) -> None:
     stored = passwords.check_imported(text)
     assert passwords.check_imported(stored) == stored
