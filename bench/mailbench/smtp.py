@@ -183,23 +183,40 @@ class SinkSession(asyncio.Protocol):
                 self.transport.close()
                 return
             else:
+                if verb == b"RCPT":
+                    self.sink.attempt(line)
                 out.append(b"250 2.0.0 Ok\r\n")
         if out:
             self.transport.write(b"".join(out))
 
 
+RCPT = re.compile(rb"RCPT TO:<r(\d+)@", re.I)
+
+
 class Sink:
-    """Counting SMTP sink: `await sink.wait(n)` returns once n messages are in."""
+    """Counting SMTP sink: `await sink.wait(n)` returns once n messages are in.
+
+    `attempts` has the time of the first RCPT for each `r<number>@...`; `double` counts messages beyond one each.
+    """
 
     def __init__(self):
-        self.messages = self.bytes = self.connections = 0
+        self.messages = self.bytes = self.connections = self.double = 0
         self.times = []
+        self.attempts = {}
         self.want = None
         self.waiter = None
 
     async def start(self, host, port):
+        """Listen; `host` may be a list of addresses."""
         self.server = await asyncio.get_running_loop().create_server(lambda: SinkSession(self), host, port, backlog=1024)
         return self
+
+    def attempt(self, line):
+        found = RCPT.match(line)
+        if found:
+            number = int(found[1])
+            self.double += number in self.attempts
+            self.attempts.setdefault(number, time.perf_counter())
 
     def check(self):
         if self.want is not None and self.messages >= self.want and not self.waiter.done():

@@ -16,6 +16,7 @@
     ca = "/tmp/example/ca.pem"        # trust this; left out: the certificate isn't checked
     submission_port = 2526            # outbound: accepts mail, relays it to sink_port
     sink_port = 2527
+    dns_port = 2553                   # outbound: it asks this DNS server, and finds mail hosts on port sink_port there
     [pids]                            # label = root pid, or a file that holds it
     server = "/tmp/example/pid"
     [cgroups]                         # or: label = cgroup v2 directory

@@ -12,6 +12,7 @@ import re
 import time
 
 from .corpus import RARE_BODY, RARE_SUBJECT
+from .dns import Dns, address
 from .imap import FETCH, Imap, ImapError
 from .pop3 import Pop3
 from .smtp import Sink, Smtp
@@ -184,31 +185,93 @@ async def smtp_e2e(ctx):
     return {"rate": None, "from_mail_to_push": ctx.percentiles(total)}
 
 
+class Destinations:
+    """Where a relay's mail goes: with `dns_port` in the target, `domains` domains with a mail host each, found by MX;
+    else one sink for all, which the relay is set to.
+    """
+
+    def __init__(self, ctx, domains):
+        self.t, self.domains = ctx.t, domains
+        self.sink, self.dns = Sink(), None
+
+    async def __aenter__(self):
+        hosts = ["127.0.0.1"]
+        if "dns_port" in self.t.d:
+            self.dns = await Dns.start(self.t.port("dns"), self.domains)
+            hosts = [address(n) for n in range(self.domains)]
+        await self.sink.start(hosts, self.t.port("sink"))
+        return self
+
+    async def __aexit__(self, *exc):
+        self.sink.close()
+        if self.dns is not None:
+            self.dns.close()
+
+    def rcpt(self, i):
+        return b"r%d@d%d.sink.example" % (i, i % self.domains)
+
+    def waits(self, accepted):
+        """Seconds from each message's 250 to its first RCPT at a mail host; 0 where the attempt was faster."""
+        return [max(0.0, self.sink.attempts[i] - at) for i, at in accepted.items()]
+
+
+async def submitters(ctx, count):
+    """(connections, what sends message i over one of them)."""
+    corpus = ctx.corpus(ctx.p.str("size", "4k"))
+    conns = [await smtp(ctx, "submission", u) for u in range(count)]
+    own = {c: ctx.t.user(u).encode() for u, c in enumerate(conns)} if ctx.p.bool("auth", False) else {}
+
+    async def send(c, i, rcpt):
+        message = owned(corpus.make(i), own[c]) if own else corpus.make(i)
+        await c.send(own.get(c) or b"user@bench.example", [rcpt], message)
+    return conns, send
+
+
 @workload
 async def outbound(ctx):
-    """Submit messages to a relay, time until every one has reached our own sink."""
-    count, nconn, size = ctx.p.int("count", 2000), ctx.p.int("conns", 10), ctx.p.str("size", "4k")
-    sink = await Sink().start("127.0.0.1", ctx.t.port("sink"))
-    corpus = ctx.corpus(size)
-    conns = [await smtp(ctx, "submission", u) for u in range(nconn)]
-    own = {c: ctx.t.user(u).encode() for u, c in enumerate(conns)} if ctx.p.bool("auth", False) else {}
-    domains = ctx.p.int("domains", 1)
+    """Submit messages to a relay, time until every one has reached our own sinks; the CPU covers `settle` seconds more."""
+    count, domains = ctx.p.int("count", 2000), ctx.p.int("domains", 50)
+    accepted = {}
+    async with Destinations(ctx, domains) as to:
+        conns, submit = await submitters(ctx, ctx.p.int("conns", 10))
 
-    async def send(c, i):
-        message = owned(corpus.make(i), own[c]) if own else corpus.make(i)
-        await c.send(own.get(c) or b"user@bench.example", [b"r%d@d%d.sink.example" % (i, i % domains)], message)
-    with ctx.measure() as m:
-        start = now()
-        done = asyncio.ensure_future(sink.wait(count, ctx.p.float("timeout", 180)))
-        m.lat = await closed_loop(conns, count, send)
-        accepted = now() - start
-        await done
-        m.ops, m.wall = count, now() - start
-    for c in conns:
+        async def send(c, i):
+            await submit(c, i, to.rcpt(i))
+            accepted[i] = now()
+        with ctx.measure() as m:
+            start = now()
+            done = asyncio.ensure_future(to.sink.wait(count, ctx.p.float("timeout", 180)))
+            m.lat = await closed_loop(conns, count, send)
+            in_s = now() - start
+            await done
+            m.ops, m.wall = count, now() - start
+            await asyncio.sleep(ctx.p.float("settle", 3))  # what the relay still notes of the last ones is its work too
+        for c in conns:
+            await c.quit()
+        sink, waits = to.sink, ctx.percentiles(to.waits(accepted))
+    return {"accept_rate": round(count / in_s, 1), "first_at_sink_ms": round((sink.times[0] - start) * 1e3, 1),
+            **{"attempt_" + k: v for k, v in waits.items()},
+            "sink_connections": sink.connections, "sink_messages": sink.messages, "double": sink.double}
+
+
+@workload
+async def outbound_latency(ctx):
+    """One message every `gap` seconds into an idle relay: from its 250 to the first RCPT at the mail host."""
+    count, domains, gap = ctx.p.int("count", 200), ctx.p.int("domains", 50), ctx.p.float("gap", 0.2)
+    accepted = {}
+    async with Destinations(ctx, domains) as to:
+        (c,), submit = await submitters(ctx, 1)
+        with ctx.measure() as m:
+            start = now()
+            done = asyncio.ensure_future(to.sink.wait(count, gap * count + ctx.p.float("timeout", 60)))
+            for i in range(count):
+                await asyncio.sleep(max(0.0, start + i * gap - now()))
+                await submit(c, i, to.rcpt(i))
+                accepted[i] = now()
+            await done
+            m.ops, m.lat = count, to.waits(accepted)
         await c.quit()
-    sink.close()
-    return {"accept_rate": round(count / accepted, 1), "first_at_sink_ms": round((sink.times[0] - start) * 1e3, 1),
-            "sink_connections": sink.connections, "sink_messages": sink.messages}
+        return {"sink_connections": to.sink.connections, "double": to.sink.double}
 
 
 # --- IMAP --------------------------------------------------------------------
