@@ -20,6 +20,7 @@ from mailboat_store_client.types import (
 )
 
 from ..db.driver import Database, Document
+from ..db.gathered import Gathered
 from ..outage import database_errors
 from ..store.reads import quota_of
 from .addresses import ROLES, Address, parse
@@ -76,6 +77,7 @@ class MongoDirectory:
         self._suppressions = Suppressions(db, clock)
         self._authenticator = authenticator
         self._known_domains: _Fresh[str] = _Fresh(clock)
+        self._gathered_domains = Gathered(self._read_domains)
         self._known_accounts: _Fresh[_Account] = _Fresh(clock)
 
     def forget(self) -> None:
@@ -185,12 +187,14 @@ class MongoDirectory:
             admin = self._known_domains.get(name)
             if admin is not None:
                 found[name] = admin
-        missing = names - found.keys()
-        if missing:
-            for document in await self._domains.find({"_id": {"$in": sorted(missing)}}, ["admin"]):
-                found[document["_id"]] = document.get("admin") or ""
-                self._known_domains.put(document["_id"], found[document["_id"]])
+        for name, admin in (await self._gathered_domains.find(names - found.keys())).items():
+            found[name] = admin
+            self._known_domains.put(name, admin)
         return found
+
+    async def _read_domains(self, names: list[str]) -> dict[str, str]:
+        found = await self._domains.find({"_id": {"$in": names}}, ["admin"])
+        return {document["_id"]: document.get("admin") or "" for document in found}
 
     async def _find_accounts(self, names: Iterable[str]) -> dict[str, _Account]:
         """The accounts these addresses belong to."""

@@ -14,6 +14,7 @@ from mailboat_common.errors import Refused, RefusedCode
 
 from ..db import schema
 from ..db.driver import Database, Document
+from ..db.gathered import Gathered
 from ..outage import database_errors
 from .addresses import parse
 from .schema import DOMAINS
@@ -47,6 +48,7 @@ class Suppressions:
         self._entries = db[schema.SUPPRESSIONS]
         self._domains = db[DOMAINS]
         self._clock = clock
+        self._gathered = Gathered(self._read)
 
     async def page(self, after: str, limit: int, *, kind: str | None = None) -> list[Suppression]:
         """Entries by address, those after `after`."""
@@ -84,15 +86,24 @@ class Suppressions:
 
     async def suppressed(self, addresses: Iterable[str]) -> set[str]:
         """Those of the normalised addresses that get no mail now."""
-        wanted = sorted(set(addresses))
-        if not wanted:
-            return set()
-        query: Document = {"_id": {"$in": wanted}, "kind": SUPPRESSED} | self._alive()
-        return {document["_id"] for document in await self._entries.find(query, {"_id": 1})}
+        entries = await self._gathered.find(set(addresses))
+        now = self._now()
+        return {
+            address
+            for address, entry in entries.items()
+            if entry["kind"] == SUPPRESSED and ("expires" not in entry or entry["expires"] > now)
+        }
+
+    async def _read(self, addresses: list[str]) -> dict[str, Document]:
+        """By `_id` alone, which needs no plan; few addresses have an entry."""
+        found = await self._entries.find({"_id": {"$in": addresses}}, ["kind", "expires"])
+        return {document["_id"]: document for document in found}
 
     def _alive(self) -> Document:
-        now = datetime.fromtimestamp(self._clock() / 1000, UTC)
-        return {"$or": [{"expires": {"$exists": False}}, {"expires": {"$gt": now}}]}
+        return {"$or": [{"expires": {"$exists": False}}, {"expires": {"$gt": self._now()}}]}
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock() / 1000, UTC)
 
 
 def _key(text: str) -> str:
