@@ -216,3 +216,16 @@ async def test_a_wiped_rabbitmq_gets_every_job_again(
         await asyncio.wait((running,))
         await bus.close()
         await asyncio.to_thread(node.close)
+
+
+async def test_what_was_claimed_before_its_note_is_left_alone(
+    db: Database, publisher: JobPublisher, broker: Broker
+) -> None:
+    waits, claimed = await put(db, 2, due=NOW + 2000)
+    publisher.queued([Job(QueueId(d["_id"]), 3, "far.example") for d in (waits, claimed)])
+    await db[schema.QUEUE].update_one({"_id": claimed["_id"]}, {"$set": {"state": "claimed", "due": NOW + 120_000}})
+    await until(lambda: db[schema.QUEUE].count({"_id": waits["_id"], "published_at": NOW}))
+    found = await db[schema.QUEUE].find_one({"_id": claimed["_id"]})
+    assert found is not None
+    assert (found["due"], "published_at" in found) == (NOW + 120_000, False)
+    assert len(broker.jobs) == 2
