@@ -132,7 +132,7 @@ class MongoMailOut:
         await self._db["queue"].update_one({"_id": queue_id}, {"$set": {"state": "held"}, "$unset": {"due": ""}})
 
     async def route(self, key: str, transport: Transport) -> None:
-        await Transports(self._db).put(key, transport)
+        await Transports(self._db, self._queue.transports.forget).put(key, transport)
 
 
 @asynccontextmanager

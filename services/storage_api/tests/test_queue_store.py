@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 
 import pytest
+from mailboat_common import metrics
 from mailboat_common.ids import trace_id
-from mailboat_store_client.queue import AttemptReport, Claimed, Job, Outcome, RecipientReport
+from mailboat_store_client.queue import AttemptReport, Claimed, Job, Outcome, RecipientReport, Transport
 from mailboat_store_client.types import NO_ACCOUNT, AccountId, Envelope, EnvelopeRecipient
 from storage_api.db import schema
 from storage_api.db.driver import Database, Document
 from storage_api.queue import contents
 from storage_api.queue.documents import KEEP_DONE_MS, job_of
 from storage_api.queue.retry import RetrySchedule
+from storage_api.queue.transports import FRESH_MS, Transports, TransportTable
 from storage_api.store.committer import Committer
 from storage_api.store.hooks import Hooks, TraceEvent
 from storage_api.store.mongo import MongoStore
@@ -86,6 +89,10 @@ async def end(store: MongoStore, document: Document, outcome: Outcome, status: s
     claimed = await claim(store, document)
     results = tuple(RecipientReport(r.address, outcome, status, f"{status} said") for r in claimed.recipients)
     assert await store.queue.report([AttemptReport(claimed.queue_id, claimed.token, results)]) == [True]
+
+
+def conflicts() -> float:
+    return metrics.REGISTRY.get_sample_value("mailboat_storage_commit_conflicts_total") or 0.0
 
 
 async def parts(db: Database, content_id: bytes) -> int:
@@ -221,3 +228,41 @@ async def test_a_message_that_waits_for_days_isnt_swept(
     document = (await documents(db, await submit(store, account, "x@far.example", content=BIG)))[0]
     await contents.sweep_orphans(db, clock.now + 2 * contents.ORPHAN_MS)
     assert await contents.fetch(db, document) == BIG
+
+
+async def test_reports_and_submissions_of_an_account_never_conflict(
+    store: MongoStore, db: Database, account: AccountId
+) -> None:
+    before = conflicts()
+    for _ in range(5):
+        mails = await asyncio.gather(*[submit(store, account, "x@far.example") for _ in range(8)])
+        jobs = [job_of(document) for mail in mails for document in await documents(db, mail)]
+        claimed = await store.queue.claim(jobs, "w", max_bytes=0, key=os.urandom(16))
+        reports = [
+            AttemptReport(one.queue_id, one.token, (RecipientReport("x@far.example", Outcome.DELIVERED, "2.0.0"),))
+            for one in claimed
+            if one is not None
+        ]
+        again = [submit(store, account, "y@far.example") for _ in range(8)]
+        taken, *_ = await asyncio.gather(store.queue.report(reports), *again)
+        assert taken == [True] * 8
+    assert conflicts() == before
+
+
+async def test_claims_follow_the_transport_table_within_two_seconds(db: Database, clock: Clock) -> None:
+    table = TransportTable(db, clock)
+    near = Transport("near.example", 2525)
+    mx = Transport()
+    operators, elsewhere = Transports(db, table.forget), Transports(db)
+    assert await table.look_up(["a.example", "b.example"]) == {"a.example": mx, "b.example": mx}
+    await operators.put("a.example", near)
+    assert await table.look_up(["a.example"]) == {"a.example": near}, "this process's own change counts at once"
+    await elsewhere.put("*", Transport("relay.example"))
+    clock.now += FRESH_MS
+    assert await table.look_up(["a.example", "b.example"]) == {
+        "a.example": near,
+        "b.example": Transport("relay.example"),
+    }
+    await operators.remove("a.example")
+    await operators.remove("*")
+    assert await table.look_up(["a.example", "b.example"]) == {"a.example": mx, "b.example": mx}

@@ -207,7 +207,7 @@ class Api:
                 tokens=self.tokens,
                 keys=Keys(db, now_ms),
                 queue=QueueOperators(db, core.hooks, now_ms),
-                transports=Transports(db),
+                transports=Transports(db, core.mongo.queue.transports.forget),
                 suppressions=Suppressions(db, now_ms),
                 trace=core.trace,
                 audit_log=AuditLog(db, now_ms),

@@ -46,6 +46,7 @@ class MongoQueue:
         self._queue = db[schema.QUEUE]
         self._committer = committer
         self._hooks = hooks or Hooks()
+        self.transports = transports.TransportTable(db, committer.now)
 
     @guarded
     async def claim(self, jobs: Sequence[Job], worker: str, *, max_bytes: int, key: bytes) -> list[Claimed | None]:
@@ -68,7 +69,7 @@ class MongoQueue:
         crash.point("queue.claimed")
         ids = sorted({job.queue_id for job in jobs})
         found = await self._queue.find({"_id": {"$in": ids}, "token": token, "state": CLAIMED})
-        routes = await transports.look_up(self._db, (document["domain"] for document in found)) if found else {}
+        routes = await self.transports.look_up(document["domain"] for document in found)
         claims: dict[QueueId, Claimed] = {}
         for document in found:
             claimed = _claimed(document, routes[document["domain"]])
@@ -125,11 +126,20 @@ class MongoQueue:
     @guarded
     async def report(self, reports: Sequence[AttemptReport]) -> list[bool]:
         """See `mailboat_store_client.queue.Queue`."""
-        return [outcome.taken for outcome in await self._end([Report(report) for report in reports])]
+        owners = await self._owners([report.queue_id for report in reports])
+        ended = await self._end([Report(report, owners.get(report.queue_id)) for report in reports])
+        return [outcome.taken for outcome in ended]
 
     async def end_leases(self, claims: Sequence[tuple[QueueId, ClaimToken]]) -> int:
         """Take back claims whose lease has ended; returns how many."""
-        return sum(outcome.taken for outcome in await self._end([EndLease(*claim) for claim in claims]))
+        owners = await self._owners([queue_id for queue_id, _ in claims])
+        ended = await self._end([EndLease(*claim, owners.get(claim[0])) for claim in claims])
+        return sum(outcome.taken for outcome in ended)
+
+    async def _owners(self, queue_ids: Sequence[QueueId]) -> dict[QueueId, AccountId]:
+        """The accounts that sent these messages, of those that an account sent: that never changes."""
+        found = await self._queue.find({"_id": {"$in": sorted(set(queue_ids))}}, ["a"])
+        return {QueueId(bytes(d["_id"])): AccountId(bytes(d["a"])) for d in found if "a" in d}
 
     async def _end(self, mutations: Sequence[Report | EndLease]) -> list[Reported]:
         """Commit them, and then see to what they left unused."""

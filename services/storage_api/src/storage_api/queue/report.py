@@ -45,18 +45,23 @@ class Reported:
 
 
 class _Ending(Mutation[Reported]):
-    """What a report and the end of a lease share. Nothing is kept under a key: the document itself knows."""
+    """What a report and the end of a lease share. Nothing is kept under a key: the document itself knows.
 
-    def __init__(self, queue_id: QueueId) -> None:
+    `owner` is the account that sent the message, whose events are counted in its document: with it known beforehand a
+    batch reads all accounts at once, and no other batch of this process works on them meanwhile.
+    """
+
+    def __init__(self, queue_id: QueueId, owner: AccountId | None = None) -> None:
         super().__init__(NO_ACCOUNT, None)
         self._queue_id = queue_id
+        self._owners = set() if owner is None else {owner}
 
     @property
     def accounts(self) -> set[AccountId]:
-        return set()
+        return self._owners
 
     def needs(self) -> Needs:
-        return Needs(documents={schema.QUEUE: {self._queue_id}})
+        return Needs(accounts=set(self._owners), documents={schema.QUEUE: {self._queue_id}})
 
     def receipt(self, result: Reported) -> Document:
         return {}
@@ -70,8 +75,8 @@ class Report(_Ending):
 
     kind = "queue_report"
 
-    def __init__(self, report: AttemptReport) -> None:
-        super().__init__(report.queue_id)
+    def __init__(self, report: AttemptReport, owner: AccountId | None = None) -> None:
+        super().__init__(report.queue_id, owner)
         self._report = report
 
     def needs(self) -> Needs:
@@ -112,8 +117,8 @@ class EndLease(_Ending):
 
     kind = "queue_lease"
 
-    def __init__(self, queue_id: QueueId, token: ClaimToken) -> None:
-        super().__init__(queue_id)
+    def __init__(self, queue_id: QueueId, token: ClaimToken, owner: AccountId | None = None) -> None:
+        super().__init__(queue_id, owner)
         self._token = token
 
     def apply(self, ws: Workspace) -> Reported:

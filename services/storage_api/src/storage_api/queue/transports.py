@@ -6,7 +6,7 @@ A smarthost's password is kept as it is (the worker must send it) and leaves thi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from mailboat_common.errors import Refused, RefusedCode
 from mailboat_store_client.queue import TlsMode, Transport
@@ -19,6 +19,8 @@ from ..outage import database_errors
 EVERY = "*"
 MAX_TRANSPORTS = 10_000
 MAX_CREDENTIAL = 1000
+FRESH_MS = 2000
+MAX_KNOWN = 20_000
 _MX = Transport()
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\]")
 
@@ -66,20 +68,49 @@ def key_of(text: str) -> str:
     return domain
 
 
-async def look_up(db: Database, domains: Iterable[str]) -> dict[str, Transport]:
-    """The transport of each of the domains."""
-    wanted = set(domains)
-    found = await db[schema.TRANSPORTS].find({"_id": {"$in": [*sorted(wanted), EVERY]}})
-    table = {document["_id"]: from_document(document) for document in found}
-    other = table.get(EVERY, _MX)
-    return {domain: table.get(domain, other) for domain in wanted}
+class TransportTable:
+    """The table as claims read it; what was found is believed for two seconds, also that there is no entry.
+
+    `clock` gives ms since the epoch. An operator's change through another process counts from then on.
+    """
+
+    def __init__(self, db: Database, clock: Callable[[], int]) -> None:
+        self._transports = db[schema.TRANSPORTS]
+        self._clock = clock
+        self._known: dict[str, tuple[int, Transport | None]] = {}
+
+    def forget(self) -> None:
+        """The table was changed by this process."""
+        self._known = {}
+
+    async def look_up(self, domains: Iterable[str]) -> dict[str, Transport]:
+        """The transport of each of the domains."""
+        asked = set(domains)
+        wanted = asked | {EVERY}
+        now = self._clock()
+        entries: dict[str, Transport | None] = {}
+        for domain in wanted:
+            at, transport = self._known.get(domain, (now - FRESH_MS, None))
+            if abs(now - at) < FRESH_MS:
+                entries[domain] = transport
+        if missing := wanted - entries.keys():
+            before = self._known
+            found = await self._transports.find({"_id": {"$in": sorted(missing)}})
+            entries |= dict.fromkeys(missing) | {document["_id"]: from_document(document) for document in found}
+            if self._known is before:  # else it was changed meanwhile
+                if len(before) > MAX_KNOWN:
+                    before.clear()
+                before.update({domain: (now, entries[domain]) for domain in missing})
+        other = entries[EVERY] or _MX
+        return {domain: entries[domain] or other for domain in asked}
 
 
 class Transports:
-    """The table, for operators."""
+    """The table, for operators. `changed` is called after each change."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, changed: Callable[[], None] = lambda: None) -> None:
         self._transports = db[schema.TRANSPORTS]
+        self._changed = changed
 
     async def put(self, key: str, transport: Transport) -> str:
         """Add or replace an entry; returns its key. Refused INVALID, LIMIT."""
@@ -89,6 +120,7 @@ class Transports:
                 raise Refused(RefusedCode.LIMIT, f"There are {MAX_TRANSPORTS} transports already")
             document = {"_id": key, **to_document(check(transport))}
             await self._transports.replace_one({"_id": key}, document, upsert=True)
+        self._changed()
         return key
 
     async def get(self, key: str) -> Transport:
@@ -110,3 +142,4 @@ class Transports:
         async with database_errors():
             if not await self._transports.delete_one({"_id": key_of(key)}):
                 raise Refused(RefusedCode.NOT_FOUND, "No such transport")
+        self._changed()
