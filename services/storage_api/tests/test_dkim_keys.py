@@ -160,6 +160,16 @@ async def test_signing_follows_a_rotation_and_knows_only_our_domains(world: Worl
     assert await world.signer.sign(world.domain, b"Subject: x\r\n\r\n", 1) == b""
 
 
+async def test_a_key_is_parsed_once(world: World) -> None:
+    first = await world.keys.signing_keys(world.domain)
+    again = await world.keys.signing_keys(world.domain)
+    assert [one is other for one, other in zip(first, again, strict=True)] == [True, True]
+    await world.keys.rotate(world.domain)
+    await world.keys.activate(world.domain)
+    later = await world.keys.signing_keys(world.domain)
+    assert [key.selector for key in later] == [key.selector.replace("a-", "b-") for key in first]
+
+
 def envelope(world: World, account: AccountId, recipients: list[EnvelopeRecipient]) -> Envelope:
     return Envelope(
         trace_id=trace_id(),

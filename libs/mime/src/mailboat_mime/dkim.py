@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from mailboat_mime.dkim_canonical import Field, Form, body_hash, signed_data, split
+from mailboat_mime.dkim_canonical import Field, Form, body_hash, signature_data, signed_data, signed_fields, split
 from mailboat_mime.dkim_keys import Algorithm, RecordError, SigningKey, is_valid, parse_record, parse_tags
 
 FIELD = b"dkim-signature"
@@ -49,7 +49,8 @@ def sign(message: bytes, keys: Sequence[SigningKey], at: int) -> bytes:
     fields, body = split(message)
     names = field_names(fields)
     digest = base64.b64encode(body_hash(body, Form.RELAXED)).decode("ascii")
-    return b"".join(_signature(fields, names, digest, key, at) for key in keys)
+    data = signed_fields(fields, names, Form.RELAXED)
+    return b"".join([_signature(data, names, digest, key, at) for key in keys])
 
 
 def field_names(fields: Sequence[Field]) -> list[bytes]:
@@ -67,14 +68,14 @@ def field_names(fields: Sequence[Field]) -> list[bytes]:
     return names
 
 
-def _signature(fields: Sequence[Field], names: Sequence[bytes], digest: str, key: SigningKey, at: int) -> bytes:
+def _signature(data: bytes, names: Sequence[bytes], digest: str, key: SigningKey, at: int) -> bytes:
+    """One field; `data` are the signed fields in canonical form."""
     tags = [
         "v=1;", f"a={key.algorithm.value};", "c=relaxed/relaxed;", f"d={key.domain};", f"s={key.selector};", f"t={at};",
         *_names_tag(names), f"bh={digest};", "b=",
     ]  # fmt: skip
     field = b"DKIM-Signature: " + _fold(tags)
-    data = signed_data(fields, names, field, Form.RELAXED)
-    value = base64.b64encode(key.sign(data)).decode("ascii")
+    value = base64.b64encode(key.sign(data + signature_data(field, Form.RELAXED))).decode("ascii")
     lines = [value[start : start + WIDTH] for start in range(0, len(value), WIDTH)]
     return field + b"\r\n " + "\r\n ".join(lines).encode("ascii") + b"\r\n"
 

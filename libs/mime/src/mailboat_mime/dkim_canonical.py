@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 
 from mailboat_mime.headers import header_end, iter_fields
 
-_SPACES = re.compile(rb"[ \t]+")
+_SPACES = re.compile(rb"\t[ \t]*+| [ \t]++")  # what isn't one space already
 _FOLDS = re.compile(rb"\r\n(?=[ \t])")
 _SIGNATURE = re.compile(rb"(?<![^; \t\r\n])(b[ \t\r\n]*+=)[^;]*+")
 
@@ -62,7 +62,10 @@ def canonical_field(raw: bytes, form: Form) -> bytes:
     if form is Form.SIMPLE:
         return raw
     name, _, value = raw.partition(b":")
-    value = _SPACES.sub(b" ", _FOLDS.sub(b"", value.removesuffix(b"\r\n")))
+    value = value.removesuffix(b"\r\n")
+    if b"\r\n" in value:
+        value = _FOLDS.sub(b"", value)
+    value = _SPACES.sub(b" ", value)
     return name.strip(b" \t").lower() + b":" + value.strip(b" ") + b"\r\n"
 
 
@@ -74,8 +77,17 @@ def chosen(fields: Sequence[Field], names: Iterable[bytes]) -> list[bytes]:
     return [waiting[name].pop() for name in names if waiting.get(name)]
 
 
-def signed_data(fields: Sequence[Field], names: Iterable[bytes], signature: bytes, form: Form) -> bytes:
-    """What is signed (RFC 6376 3.7): the chosen fields, then the signature field with b= empty and without its CRLF."""
+def signed_fields(fields: Sequence[Field], names: Iterable[bytes], form: Form) -> bytes:
+    """The chosen fields in canonical form: what all signatures over the same names have in common."""
+    return b"".join([canonical_field(raw, form) for raw in chosen(fields, names)])
+
+
+def signature_data(signature: bytes, form: Form) -> bytes:
+    """The signature field as it is signed itself: with b= empty and without its CRLF (RFC 6376 3.7)."""
     emptied = _SIGNATURE.sub(rb"\1", signature.removesuffix(b"\r\n"), count=1)
-    parts = [canonical_field(raw, form) for raw in chosen(fields, names)]
-    return b"".join(parts) + canonical_field(emptied + b"\r\n", form).removesuffix(b"\r\n")
+    return canonical_field(emptied + b"\r\n", form).removesuffix(b"\r\n")
+
+
+def signed_data(fields: Sequence[Field], names: Iterable[bytes], signature: bytes, form: Form) -> bytes:
+    """What is signed (RFC 6376 3.7): the chosen fields, then the signature field."""
+    return signed_fields(fields, names, form) + signature_data(signature, form)

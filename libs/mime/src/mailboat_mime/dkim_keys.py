@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import enum
+import hashlib
 from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -46,11 +47,9 @@ class SigningKey:
 
     def sign(self, data: bytes) -> bytes:
         """The signature of SHA-256(data): PKCS #1 v1.5 for RSA; Ed25519 signs the hash itself (RFC 8463 3)."""
-        digest = hashes.Hash(hashes.SHA256())
-        digest.update(data)
         if isinstance(self.private, rsa.RSAPrivateKey):
             return self.private.sign(data, padding.PKCS1v15(), hashes.SHA256())
-        return self.private.sign(digest.finalize())
+        return self.private.sign(hashlib.sha256(data).digest())
 
 
 class RecordError(ValueError):

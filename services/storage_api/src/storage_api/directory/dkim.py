@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import string
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,6 +34,7 @@ log = get_logger(__name__)
 
 RETIRE_MS = 14 * 24 * 3600 * 1000
 MAX_SWEEP = 100
+MAX_PARSED = 4000
 _SHOWN = ["domain", "selector", "algorithm", "public", "state", "created_at", "activated_at", "retires_at"]
 
 
@@ -78,6 +80,7 @@ class DkimKeys:
         self._db = db
         self._keys = db[DKIM_KEYS]
         self._clock = clock
+        self._parsed: OrderedDict[str, SigningKey] = OrderedDict()  # by PEM: parsing an RSA key checks it, some 50 ms
 
     async def of(self, name: str) -> list[DkimKey]:
         """A domain's keys, the active ones first; its first pair is made if it has none. Refused NOT_FOUND."""
@@ -146,7 +149,15 @@ class DkimKeys:
                 return []
             async with database_errors():
                 found = await self._keys.find(query, sort=[("algorithm", -1)])
-        return await asyncio.to_thread(lambda: [_signing_key(document) for document in found])
+        known = [self._parsed.get(document["private"]) for document in found]
+        if all(key is not None for key in known):
+            return [key for key in known if key is not None]
+        parsed = await asyncio.to_thread(lambda: [_signing_key(document) for document in found])
+        for document, key in zip(found, parsed, strict=True):
+            self._parsed[document["private"]] = key
+        while len(self._parsed) > MAX_PARSED:
+            self._parsed.popitem(last=False)
+        return parsed
 
     async def _find(self, domain: str) -> list[DkimKey]:
         async with database_errors():
