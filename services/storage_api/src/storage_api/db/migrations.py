@@ -20,6 +20,7 @@ log = get_logger(__name__)
 
 Step = Callable[[Database], Awaitable[None]]
 NAMESPACE_EXISTS = 48
+INDEX_NOT_FOUND = 27
 
 
 async def create_collections(db: Database, indexes: dict[str, list[IndexModel]]) -> None:
@@ -34,6 +35,16 @@ async def create_collections(db: Database, indexes: dict[str, list[IndexModel]])
                     raise
         if models:
             await db[name].create_indexes(models)
+
+
+async def drop_indexes(db: Database, collection: str, names: list[str]) -> None:
+    """Drop indexes; one that is gone already is no error."""
+    for name in names:
+        try:
+            await db.command({"dropIndexes": collection, "index": name})
+        except OperationFailure as error:
+            if error.code != INDEX_NOT_FOUND:
+                raise
 
 
 async def _core(db: Database) -> None:
@@ -62,6 +73,11 @@ async def _events(db: Database) -> None:
         await db[schema.FEEDS].update_one({"_id": name}, {"$setOnInsert": fields}, upsert=True)
 
 
+async def _queue_waiting(db: Database) -> None:
+    await db[schema.QUEUE].create_indexes(schema.QUEUE_INDEXES_WAITING[schema.QUEUE])
+    await drop_indexes(db, schema.QUEUE, schema.QUEUE_INDEXES_GONE)
+
+
 MIGRATIONS: list[tuple[str, Step]] = [
     ("0001-core", _core),
     ("0002-annotations", _annotations),
@@ -69,6 +85,7 @@ MIGRATIONS: list[tuple[str, Step]] = [
     ("0004-queue", _queue),
     ("0005-notices", _notices),
     ("0006-events", _events),
+    ("0007-queue-waiting", _queue_waiting),
 ]
 
 

@@ -67,9 +67,7 @@ class Scheduler:
             document["created_at"]
             for state in STATES
             if state != DONE
-            for document in await self._documents.find(
-                {"state": state}, ["created_at"], sort=[("state", 1), ("created_at", 1)], limit=1
-            )
+            for document in await self._documents.find({"state": state}, ["created_at"], sort=[("_id", 1)], limit=1)
         ]
         metrics.oldest.set((now - min(oldest)) / 1000 if oldest else 0)
         return False
