@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 from delivery_worker import metrics
 from delivery_worker.budget import Budget
+from delivery_worker.delivery import Work
 from delivery_worker.destination import Destinations
-from delivery_worker.jobs import Dispatcher, Pending
+from delivery_worker.jobs import Dispatcher, Pending, reached
 from mailboat_common.bus import DeadLetter, HandBack
 from mailboat_common.errors import Unavailable
 from mailboat_store_client.jobs import encode_job
 from mailboat_store_client.memory import MemoryStore
 from mailboat_store_client.memory.queue import MemoryQueue
-from mailboat_store_client.queue import AttemptReport, Claimed, Job, Outcome, QueueId
+from mailboat_store_client.queue import AttemptReport, Claimed, Job, Outcome, QueueId, RecipientReport
 from mailboat_store_client.types import NO_ACCOUNT, Envelope, EnvelopeRecipient
 
 from tests.support.outbound import MESSAGE, Outbound, outbound
@@ -40,6 +41,8 @@ class Shaky:
         self.away: dict[str, int] = {}
         self.calls: list[tuple[str, int]] = []
         self.keys: list[bytes] = []
+        self.may_report = asyncio.Event()
+        self.may_report.set()
 
     def _may_fail(self, name: str, size: int) -> None:
         self.calls.append((name, size))
@@ -62,6 +65,7 @@ class Shaky:
 
     async def report(self, reports: Sequence[AttemptReport]) -> list[bool]:
         self._may_fail("report", len(reports))
+        await self.may_report.wait()
         return await self.inner.report(reports)
 
 
@@ -248,6 +252,63 @@ async def test_the_end_of_the_process_waits_for_an_answer_after_the_message() ->
         await asyncio.gather(task, drained)
         answered.set()
         assert not next(iter(run.queue.documents.values())).waiting
+
+
+async def test_a_turn_ends_with_the_answer_and_not_with_the_report() -> None:
+    async with running(limit=1) as run:
+        run.shaky.may_report.clear()
+        jobs = [job for number in range(4) for job in run.submit(f"p{number}@b.example")]
+        tasks = [asyncio.create_task(run.dispatcher.work(job)) for job in jobs]
+        await run.sink.until(messages=4)
+        assert not any(task.done() for task in tasks), "a job is acknowledged after its report"
+        assert len(run.dispatcher.leases._held) == 4, "claims are renewed until the report is committed"
+        run.shaky.may_report.set()
+        assert await asyncio.gather(*tasks) == [None] * 4
+        assert not any(document.waiting for document in run.queue.documents.values())
+        assert run.dispatcher.budget.free == 10_000_000
+
+
+async def test_reports_that_wait_are_bounded_with_the_attempts() -> None:
+    async with running(at_once=3) as run:
+        run.shaky.may_report.clear()
+        jobs = [job for number in range(8) for job in run.submit(f"p{number}@b.example")]
+        tasks = [asyncio.create_task(run.dispatcher.work(job)) for job in jobs]
+        await run.sink.until(messages=3)
+        assert sum(document.claimed for document in run.queue.documents.values()) == 3
+        run.shaky.may_report.set()
+        assert await asyncio.gather(*tasks) == [None] * 8
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "hop", "unreachable", "expected"),
+    [
+        ([Outcome.DELIVERED, Outcome.DEFERRED], "mx", False, True),
+        ([Outcome.FAILED], "mx", False, True),
+        ([Outcome.DEFERRED, Outcome.DEFERRED], "mx", False, False),
+        ([Outcome.DEFERRED], "mx", True, False),
+        ([Outcome.DELIVERED, Outcome.DEFERRED], "mx", True, False),
+        ([], "mx", False, True),
+        ([], "", False, None),
+    ],
+)
+async def test_what_an_attempt_says_of_its_destination(
+    outcomes: list[Outcome], hop: str, unreachable: bool, expected: bool | None
+) -> None:
+    queue = MemoryStore().queue
+    queue.submit(ENVELOPE, [EnvelopeRecipient("bob@b.example", NO_ACCOUNT)], MESSAGE)
+    (claimed,) = await queue.claim(queue.jobs(), "w", max_bytes=0, key=bytes(16))
+    assert claimed is not None
+    work = Work(claimed, no_content, lambda: True, no_report, hop=hop, unreachable=unreachable)
+    work.results = [RecipientReport("bob@b.example", outcome, "") for outcome in outcomes]
+    assert reached(work) is expected
+
+
+async def no_content() -> bytes:
+    return b""
+
+
+async def no_report(_results: Sequence[RecipientReport], _final: bool) -> None:
+    return None
 
 
 async def test_a_destination_that_hangs_does_not_hold_up_the_others() -> None:

@@ -4,7 +4,7 @@ Rules:
 - A destination is a domain until its hop is known (the best mail hosts, or a smarthost), then the hop: a thousand
   domains at one provider are one destination.
 - How many run at once starts at `FIRST_WINDOW`, grows by one with each success up to the limit, and halves when no
-  server could be spoken to.
+  server could be spoken to or all it said was "later" (421, 4xx).
 - Turns go round the destinations, one job each.
 - A destination may keep as many jobs waiting as it has finished within the last half minute (and a few more). What is
   over that is given back when the table is half full: the storage authority publishes it again after a minute, and
@@ -99,7 +99,7 @@ class Destinations(Generic[J]):
         return chosen
 
     def done(self, key: str, *, reached: bool | None) -> None:
-        """A job's end. `reached`: whether a server could be spoken to; None: it never came to that."""
+        """A job's end. `reached`: whether a server took it or refused it for good; None: it never came to that."""
         destination = self._table[key]
         destination.running -= 1
         if reached is not None:

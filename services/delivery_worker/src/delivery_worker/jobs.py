@@ -8,6 +8,8 @@ Rules:
   read goes to the dead-letter queue `mailboat.delivery.dead`.
 - A document is in hand once: a second job for it is void.
 - Nothing is sent before the claim, nothing completed after it is lost. Claims are made as many per call as can start.
+- The destination's turn is over with the last answer: the report, some fifty times as long under load as the
+  transaction, is waited for beside it. Attempts and reports together are at most `at_once`.
 - Kill -9 at any point: the broker gives the job again, or the lease ends and the document is published again.
 - SIGTERM: jobs that wait go back to the broker at once; attempts go on. `STOP_SECONDS` before the deadline those whose
   message isn't complete yet are broken off, and their claims given back.
@@ -184,15 +186,13 @@ class Dispatcher:
                 failures += 1
 
     def _start(self, key: str, pending: Pending, claimed: Claimed, lease: Lease) -> None:
-        attempt = _Running(self, claimed, lease)
+        attempt = _Running(self, key, claimed, lease)
         task = asyncio.create_task(attempt.run(), name="delivery")
         self._running[task] = attempt.work
 
         def ended(done: asyncio.Task[None]) -> None:
             del self._running[done]
-            work = attempt.work
-            reached = None if not work.hop and not work.results else not work.unreachable
-            self._destinations.done(key, reached=reached)
+            attempt.leave()
             self._changed.set()
             if pending.done.done():
                 return
@@ -219,6 +219,11 @@ class Dispatcher:
         """The attempt itself."""
         await self._deliverer.deliver(work)
 
+    def left(self, key: str, reached: bool | None) -> None:
+        """An attempt needs its destination no more."""
+        self._destinations.done(key, reached=reached)
+        self._changed.set()
+
     async def commit(self, report: AttemptReport) -> bool:
         """Commit a report."""
         started = time.monotonic()
@@ -236,13 +241,15 @@ class Dispatcher:
 class _Running:
     """One attempt under way."""
 
-    def __init__(self, dispatcher: Dispatcher, claimed: Claimed, lease: Lease) -> None:
+    def __init__(self, dispatcher: Dispatcher, key: str, claimed: Claimed, lease: Lease) -> None:
         self._dispatcher = dispatcher
+        self._key = key
         self._claimed = claimed
         self._lease = lease
         self._content = claimed.content
         self._taken = 0
         self._final = False
+        self._has_left = False
         if claimed.content is not None:
             self._taken = len(claimed.content)
             dispatcher.budget.take(self._taken)
@@ -269,6 +276,12 @@ class _Running:
                     ALL_TIME.observe(time.monotonic() - started)
                     self._tell(result, time.monotonic() - started)
 
+    def leave(self) -> None:
+        """All is said: another may have the turn, whatever becomes of the report."""
+        if not self._has_left:
+            self._has_left = True
+            self._dispatcher.left(self._key, reached(self.work))
+
     async def _load(self) -> bytes:
         if self._content is None:
             await self._dispatcher.budget.acquire(self._claimed.size)
@@ -284,6 +297,8 @@ class _Running:
         crash.point("delivery.answered")
         self.work.committed = True  # it isn't cancelled until this is told
         report = AttemptReport(self._claimed.queue_id, self._claimed.token, tuple(results), final)
+        if final:
+            self.leave()
         if not await self._dispatcher.commit(report):
             log.warning("report came too late, the claim was lost", queue_id=encode_id(self._claimed.queue_id))
         self._final = self._final or final
@@ -316,6 +331,15 @@ class _Running:
             octets=claimed.size,
             seconds=round(seconds, 3),
         )
+
+
+def reached(work: Work) -> bool | None:
+    """What an attempt says of its destination: False, less at once, if no server could be spoken to or all it said was
+    "later"; None if it never came to that.
+    """
+    if not work.results:
+        return not work.unreachable if work.hop else None
+    return not work.unreachable and any(one.outcome is not Outcome.DEFERRED for one in work.results)
 
 
 def _result(results: Sequence[RecipientReport]) -> str:
