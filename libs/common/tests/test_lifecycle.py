@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mailboat_common.lifecycle import GC_ALLOCATIONS
 
 from tests.support.rabbitmq import free_ports
 
@@ -226,3 +227,18 @@ async def test_unready_checks_are_named() -> None:
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert answer.endswith(b'{"ready": true, "failing": []}')
     await admin.stop()
+
+
+COLLECTED = """
+    import gc
+    async def drain(deadline):
+        say(f"frozen {gc.get_freeze_count() > 10_000}, at {gc.get_threshold()[0]}")
+    life.on_drain(drain)
+"""
+
+
+def test_a_started_service_looks_for_cycles_only_among_what_came_since(tmp_path: Path) -> None:
+    toy = Toy(tmp_path, COLLECTED)
+    toy.until("/readyz", 200)
+    _, out, _ = toy.end(signal.SIGTERM)
+    assert f"frozen True, at {GC_ALLOCATIONS}" in out
