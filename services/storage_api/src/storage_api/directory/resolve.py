@@ -78,6 +78,7 @@ class MongoDirectory:
         self._authenticator = authenticator
         self._known_domains: _Fresh[str] = _Fresh(clock)
         self._gathered_domains = Gathered(self._read_domains)
+        self._gathered_accounts = Gathered(self._read_accounts)
         self._known_accounts: _Fresh[_Account] = _Fresh(clock)
 
     def forget(self) -> None:
@@ -204,33 +205,34 @@ class MongoDirectory:
             account = self._known_accounts.get(name)
             if account is not None:
                 found[name] = account
-        missing = sorted(wanted - found.keys())
-        if missing:
-            for name, document in await self._read_accounts(missing):
-                account = _Account(
-                    AccountId(bytes(document["_id"])),
-                    bool(document.get("disabled")),
-                    quota_of(document).exhausted and document.get("forward", {"keep": True})["keep"],
-                )
-                found[name] = account
-                self._known_accounts.put(name, account)
+        for name, account in (await self._gathered_accounts.find(wanted - found.keys())).items():
+            found[name] = account
+            self._known_accounts.put(name, account)
         return found
 
-    async def _read_accounts(self, names: Sequence[str]) -> list[tuple[str, Document]]:
-        """(address, account document) of what exists, in one round trip."""
+    async def _read_accounts(self, names: list[str]) -> dict[str, _Account]:
+        """By address, in one round trip."""
         lookup = {"from": "accounts", "localField": "a", "foreignField": "_id", "as": "account"}
         fields = {"account._id": 1, "account.disabled": 1, "account.deleted_at": 1, "account.forward": 1}
         fields |= {"account.quota_bytes": 1, "account.quota_messages": 1, "account.usage": 1}
         pipeline: list[Document] = [
-            {"$match": {"_id": {"$in": list(names)}}},
+            {"$match": {"_id": {"$in": names}}},
             {"$lookup": lookup},
             {"$project": fields},
         ]
-        rows = []
-        for document in await self._addresses.aggregate(pipeline):
-            if document["account"] and document["account"][0].get("deleted_at") is None:
-                rows.append((document["_id"], document["account"][0]))
-        return rows
+        found = await self._addresses.aggregate(pipeline)
+        return {
+            document["_id"]: _account_of(document["account"][0])
+            for document in found
+            if document["account"] and document["account"][0].get("deleted_at") is None
+        }
+
+
+def _account_of(document: Document) -> _Account:
+    takes_copy = document.get("forward", {"keep": True})["keep"]
+    return _Account(
+        AccountId(bytes(document["_id"])), bool(document.get("disabled")), quota_of(document).exhausted and takes_copy
+    )
 
 
 def _resolution(text: str, address: Address, name: str, account: _Account) -> Resolution:
