@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -13,10 +14,11 @@ from mailboat.storage.v1 import directory_pb2 as directory
 from mailboat.storage.v1 import mailbox_read_pb2 as read
 from mailboat.storage.v1 import mailbox_write_pb2 as write
 from mailboat_common.errors import Internal, Refused, RefusedCode, Unavailable
-from mailboat_store_client import codec, codec_account, codec_append, columns, events, framing
+from mailboat_store_client import codec, codec_account, codec_append, codec_delivery, columns, events, framing
 from mailboat_store_client.types import (
     NO_MAILBOX,
     AccountId,
+    Answered,
     AppendMessage,
     AppendResult,
     AuthResult,
@@ -39,6 +41,7 @@ from mailboat_store_client.types import (
     MailboxId,
     MailboxTree,
     Quota,
+    Reception,
     RecipientResult,
     RecipientStatus,
     ReplaceResult,
@@ -250,13 +253,19 @@ def test_delivery_values() -> None:
         "env",
         "HDRS",
         ("t0", "t1"),
+        AccountId(b"3" * 16),
+        Reception(1_700_000_000_000, 2**40, 3, 4, 5, 6, "TLSv1.3 TLS_AES_256_GCM_SHA384", 7),
+        (Answered("t0", 1_700_000_000_001, "250 2.0.0 Ok: id t0"), Answered("t1", 2, "452 4.2.2 Mailbox is full")),
     )
-    message = wire(codec.to_envelope(envelope, 77))
+    assert codec_delivery.from_envelope(wire(codec_delivery.to_envelope(replace(envelope, reception=None), 1))) == (
+        replace(envelope, reception=None)
+    )
+    message = wire(codec_delivery.to_envelope(envelope, 77))
     assert message.size == 77
-    assert codec.from_envelope(message) == envelope
+    assert codec_delivery.from_envelope(message) == envelope
     results = [RecipientResult("a", status, 7, MailboxId(b"m" * 16), "t") for status in DeliveryStatus]
     value = DeliverResult((*results, RecipientResult("b", DeliveryStatus.GONE)))
-    assert codec.from_deliver_result(wire(codec.to_deliver_result(value))) == value
+    assert codec_delivery.from_deliver_result(wire(codec_delivery.to_deliver_result(value))) == value
 
 
 def test_news() -> None:
@@ -298,7 +307,9 @@ def test_failures_keep_their_class_and_hide_their_cause() -> None:
         lambda: codec.from_body_infos(read.BodyInfosResponse(found=b"\1"), []),
         lambda: codec.from_flag_mode(write.FLAG_MODE_UNSPECIFIED),
         lambda: codec_account.from_auth_result(directory.AuthenticateResponse()),
-        lambda: codec.from_deliver_result(delivery.DeliverResponse(recipients=[delivery.DeliverResponse.Result()])),
+        lambda: codec_delivery.from_deliver_result(
+            delivery.DeliverResponse(recipients=[delivery.DeliverResponse.Result()])
+        ),
         lambda: codec.from_contents(b"\xff\xff\xff\xff"),
         lambda: framing.unframe(b"\1"),
         lambda: framing.cut(b"abc", 0, [4]),

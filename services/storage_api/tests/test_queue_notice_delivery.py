@@ -154,7 +154,7 @@ async def test_a_bounce_reaches_its_local_sender_once_however_often_it_is_report
     assert [(e.trace_id, e.details["about"], e.details["recipient"]) for e in told] == [
         (mail, "failure", "alice@ours.test")
     ]
-    assert [e.kind for e in world.trace if e.trace_id == told[0].details["notice"]] == ["filed"]
+    assert [e.kind for e in world.trace if e.trace_id == told[0].details["notice"]] == ["written", "filed"]
 
 
 async def test_a_bounce_for_a_sender_elsewhere_is_queued_with_the_null_reverse_path(world: World) -> None:

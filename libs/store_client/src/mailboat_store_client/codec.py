@@ -1,5 +1,5 @@
-"""The store's values as protobuf messages and back; with `codec_append` and `events` the only module where the
-two meet.
+"""The store's values as protobuf messages and back; with the other `codec_*` modules and `events` the only
+place where the two meet.
 
 `to_x` makes a message of a value, `from_x` a value of a message. Records are columns (`columns.py`). A number this
 version doesn't know (an enum of a newer peer) raises ValueError, which both sides treat as a broken call.
@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import TypeVar, cast
 
 from mailboat.common.v1 import common_pb2 as common
-from mailboat.storage.v1 import delivery_pb2 as delivery
 from mailboat.storage.v1 import directory_pb2 as directory
 from mailboat.storage.v1 import mailbox_read_pb2 as read
 from mailboat.storage.v1 import mailbox_write_pb2 as write
@@ -39,11 +38,7 @@ from .types import (
     BodyInfo,
     Columns,
     CopyResult,
-    DeliverResult,
-    DeliveryStatus,
     Delta,
-    Envelope,
-    EnvelopeRecipient,
     FlagMode,
     FlagTable,
     MailboxChanges,
@@ -51,7 +46,6 @@ from .types import (
     MailboxId,
     MailboxTree,
     MaildropLease,
-    RecipientResult,
     RecipientStatus,
     Resolution,
     SpecialUse,
@@ -81,19 +75,8 @@ RECIPIENT_STATUSES = {
     RecipientStatus.NOT_LOCAL: directory.RECIPIENT_STATUS_NOT_LOCAL,
     RecipientStatus.NOT_PERMITTED: directory.RECIPIENT_STATUS_NOT_PERMITTED,
 }
-DELIVERY_STATUSES = {
-    DeliveryStatus.FILED: delivery.DELIVERY_STATUS_FILED,
-    DeliveryStatus.ACCEPTED: delivery.DELIVERY_STATUS_ACCEPTED,
-    DeliveryStatus.DUPLICATE: delivery.DELIVERY_STATUS_DUPLICATE,
-    DeliveryStatus.OVER_QUOTA: delivery.DELIVERY_STATUS_OVER_QUOTA,
-    DeliveryStatus.GONE: delivery.DELIVERY_STATUS_GONE,
-    DeliveryStatus.UNAVAILABLE: delivery.DELIVERY_STATUS_UNAVAILABLE,
-    DeliveryStatus.QUEUED: delivery.DELIVERY_STATUS_QUEUED,
-    DeliveryStatus.LOOP: delivery.DELIVERY_STATUS_LOOP,
-}
 _FLAG_MODES_BACK = reverse(FLAG_MODES)
 _RECIPIENT_STATUSES_BACK = reverse(RECIPIENT_STATUSES)
-_DELIVERY_STATUSES_BACK = reverse(DELIVERY_STATUSES)
 
 
 # Errors
@@ -493,89 +476,6 @@ def from_resolutions(message: directory.ResolveResponse) -> list[Resolution]:
         )
         for one in message.resolutions
     ]
-
-
-# Delivery
-
-
-def to_envelope(envelope: Envelope, size: int) -> delivery.DeliverRequest:
-    """Question of Deliver, without the mail's bytes."""
-    out = delivery.DeliverRequest(
-        trace_id=envelope.trace_id,
-        reverse_path=envelope.reverse_path,
-        content_sha256=envelope.content_sha256,
-        listener=envelope.listener,
-        client=envelope.client,
-        helo=envelope.helo,
-        authenticated=envelope.authenticated,
-        smtputf8=envelope.smtputf8,
-        envid=envelope.envid,
-        ret=envelope.ret,
-        size=size,
-        confirmed=envelope.confirmed,
-        account_id=envelope.account_id,
-    )
-    for one in envelope.recipients:
-        out.recipients.add(
-            address=one.address,
-            account_id=one.account_id,
-            mailbox=one.mailbox or "",
-            notify=one.notify,
-            orcpt=one.orcpt,
-        )
-    return out
-
-
-def from_envelope(message: delivery.DeliverRequest) -> Envelope:
-    """Question of Deliver, without the mail's bytes."""
-    return Envelope(
-        trace_id=message.trace_id,
-        reverse_path=message.reverse_path,
-        recipients=tuple(
-            EnvelopeRecipient(one.address, AccountId(one.account_id), one.mailbox or None, one.notify, one.orcpt)
-            for one in message.recipients
-        ),
-        content_sha256=message.content_sha256,
-        listener=message.listener,
-        client=message.client,
-        helo=message.helo,
-        authenticated=message.authenticated,
-        smtputf8=message.smtputf8,
-        envid=message.envid,
-        ret=message.ret,
-        confirmed=tuple(message.confirmed),
-        account_id=AccountId(message.account_id),
-    )
-
-
-def to_deliver_result(result: DeliverResult) -> delivery.DeliverResponse:
-    """Answer of Deliver."""
-    out = delivery.DeliverResponse()
-    for one in result.recipients:
-        out.recipients.add(
-            address=one.address,
-            status=DELIVERY_STATUSES[one.status],
-            uid=one.uid,
-            mailbox_id=one.mailbox_id or b"",
-            duplicate_of=one.duplicate_of,
-        )
-    return out
-
-
-def from_deliver_result(message: delivery.DeliverResponse) -> DeliverResult:
-    """Answer of Deliver."""
-    return DeliverResult(
-        tuple(
-            RecipientResult(
-                one.address,
-                known(_DELIVERY_STATUSES_BACK, one.status),
-                one.uid,
-                MailboxId(one.mailbox_id) if one.mailbox_id else None,
-                one.duplicate_of,
-            )
-            for one in message.recipients
-        )
-    )
 
 
 def known(table: dict[int, E], number: int) -> E:

@@ -21,7 +21,7 @@ from mailboat_common.errors import Internal, Unavailable
 from mailboat_common.lifecycle import Lifecycle
 from mailboat_common.log import get_logger
 
-from . import codec, codec_account, codec_append
+from . import codec, codec_account, codec_append, codec_delivery
 from .balance import Balancer
 from .channel import CALL_SECONDS, Channel
 from .columns import U32, pack_ids, pack_numbers
@@ -30,6 +30,7 @@ from .http_queue import HttpQueue
 from .types import (
     NO_ACCOUNT,
     AccountId,
+    Answered,
     AppendMessage,
     AppendResult,
     AuthResult,
@@ -329,14 +330,15 @@ class HttpDelivery:
         self._channel = channel
 
     async def deliver(self, envelope: Envelope, content: bytes) -> DeliverResult:
-        head = codec.to_envelope(envelope, len(content)).SerializeToString()
+        head = codec_delivery.to_envelope(envelope, len(content)).SerializeToString()
         first = envelope.recipients[0].account_id if envelope.recipients else NO_ACCOUNT
         key = first or envelope.account_id or envelope.trace_id.encode()
         answer = await self._channel.call("DeliveryService/Deliver", frame(head, (content,)), key)
-        return _decoded(lambda: codec.from_deliver_result(delivery.DeliverResponse.FromString(answer)))
+        return _decoded(lambda: codec_delivery.from_deliver_result(delivery.DeliverResponse.FromString(answer)))
 
-    async def confirm(self, trace_ids: Sequence[str]) -> None:
-        request = delivery.ConfirmRequest(trace_ids=trace_ids).SerializeToString()
+    async def confirm(self, trace_ids: Sequence[str], answered: Sequence[Answered] = ()) -> None:
+        message = delivery.ConfirmRequest(trace_ids=trace_ids, answered=codec_delivery.to_answered(answered))
+        request = message.SerializeToString()
         try:
             await self._channel.call("DeliveryService/Confirm", (request,), repeat=False)
         except Unavailable as error:

@@ -19,6 +19,7 @@ from .queue import Queue
 from .types import (
     NO_ACCOUNT,
     AccountId,
+    Answered,
     AppendMessage,
     AppendResult,
     AuthResult,
@@ -233,10 +234,11 @@ class Delivery(Protocol):
         majority. `envelope.trace_id` is the idempotency key.
         """
 
-    async def confirm(self, trace_ids: Sequence[str]) -> None:
+    async def confirm(self, trace_ids: Sequence[str], answered: Sequence[Answered] = ()) -> None:
         """Clients spoke again after our 250: what begins after these transactions is no repeat of them.
 
-        May be lost; a deliberate second copy within an hour is then taken for a duplicate.
+        May be lost; a deliberate second copy within an hour is then taken for a duplicate. `answered` is for traces:
+        what was said to transactions, read by the client or (those that aren't in `trace_ids`) not.
         """
 
 

@@ -375,12 +375,41 @@ BY_ADDRESS = AccountId(bytes(16))
 
 
 @dataclass(frozen=True, slots=True)
+class Reception:
+    """When a gateway saw what of a transaction, for its trace: ms since the epoch, 0 for what didn't happen.
+
+    `first_command` and `secured` (STARTTLS) are the connection's; `data` is the first octet of the message asked for,
+    `data_end` its last one read. `tls` is "TLSv1.3 CIPHER", empty in the clear. `number` counts the transactions of a
+    connection from 1.
+    """
+
+    connected: int
+    first_command: int = 0
+    secured: int = 0
+    mail: int = 0
+    data: int = 0
+    data_end: int = 0
+    tls: str = ""
+    number: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The reply to a message, in one line, and when it was given (ms since the epoch); for the trace."""
+
+    trace_id: str
+    at: int
+    reply: str
+
+
+@dataclass(frozen=True, slots=True)
 class Envelope:
     """An SMTP transaction as accepted.
 
     `reverse_path` "" is the null one. `content_sha256` is over the bytes before our Received field. `confirmed` names
-    earlier transactions of the same connection whose 250 the client has read. `account_id` is the authenticated
-    client's; only such an envelope may have remote recipients.
+    earlier transactions of the same connection whose 250 the client has read, `answered` what those were told.
+    `account_id` is the authenticated client's; only such an envelope may have remote recipients. `reception` and
+    `answered` are for traces alone.
     """
 
     trace_id: str
@@ -396,6 +425,8 @@ class Envelope:
     ret: str = ""
     confirmed: tuple[str, ...] = ()
     account_id: AccountId = NO_ACCOUNT
+    reception: Reception | None = None
+    answered: tuple[Answered, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

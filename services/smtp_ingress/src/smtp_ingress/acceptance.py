@@ -15,7 +15,7 @@ from mailboat_common.errors import Failure, Refused, RefusedCode
 from mailboat_common.ids import trace_id
 from mailboat_common.log import get_logger
 from mailboat_mime import count_received, header_block
-from mailboat_store_client.types import NO_ACCOUNT, DeliverResult, DeliveryStatus, Envelope
+from mailboat_store_client.types import NO_ACCOUNT, Answered, DeliverResult, DeliveryStatus, Envelope, Reception
 
 from . import metrics, submission
 from . import reply as replies
@@ -72,6 +72,7 @@ async def _accept(session: Session, transaction: Transaction) -> Reply:
         added = submission.missing_fields(block, session.service.settings.hostname, time.time())
     trace = trace_id()
     fields = _trace_fields(session, transaction, trace)
+    confirmed, answered = session.take_confirmed()
     envelope = Envelope(
         trace,
         transaction.reverse_path,
@@ -84,8 +85,10 @@ async def _accept(session: Session, transaction: Transaction) -> Reply:
         transaction.smtputf8,
         transaction.envid,
         transaction.ret,
-        session.take_confirmed(),
+        confirmed,
         session.account_id or NO_ACCOUNT,
+        _reception(session, transaction),
+        answered,
     )
     size = transaction.size
     start = time.perf_counter()
@@ -102,10 +105,26 @@ async def _accept(session: Session, transaction: Transaction) -> Reply:
         recipients=len(transaction.recipients),
         reply=answer.code,
     )
+    session.answered.append(Answered(trace, session.moments.now(), answer.data.decode().strip()))
     if answer.code == 250:
         metrics.size.observe(size)
         session.unconfirmed = trace
     return answer
+
+
+def _reception(session: Session, transaction: Transaction) -> Reception:
+    """What the trace tells of the way here."""
+    moments = session.moments
+    return Reception(
+        moments.connected,
+        moments.first_command,
+        moments.secured,
+        transaction.began,
+        transaction.data,
+        transaction.data_end,
+        session.tls,
+        session.transactions,
+    )
 
 
 async def _check_from(session: Session, block: bytes) -> Reply | None:

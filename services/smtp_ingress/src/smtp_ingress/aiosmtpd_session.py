@@ -222,6 +222,7 @@ class AiosmtpdSession(SMTP, ServedProtocol):
         """Read up to CRLF.CRLF, whatever becomes of the message."""
         transaction = self.smtp.transaction
         assert transaction is not None
+        transaction.data = self.smtp.moments.now()
         reader = DataReader()
         start = time.perf_counter()
         while True:
@@ -239,6 +240,8 @@ class AiosmtpdSession(SMTP, ServedProtocol):
     async def _chunk(self, size: int, *, last: bool) -> Reply:
         """Read one BDAT chunk of exactly `size` octets, whatever becomes of it."""
         transaction = self.smtp.transaction
+        if transaction is not None and not transaction.data:
+            transaction.data = self.smtp.moments.now()
         start = time.perf_counter()
         left = size
         while left:
@@ -266,6 +269,7 @@ class AiosmtpdSession(SMTP, ServedProtocol):
         transaction = self.smtp.transaction
         assert transaction is not None
         metrics.duration.labels("receive").observe(time.perf_counter() - start)
+        transaction.data_end = self.smtp.moments.now()
         if transaction.fault is None and b"\0" in transaction.content():
             transaction.refuse(_NUL)
         self._reset_timeout(COMMAND_SECONDS)

@@ -19,11 +19,12 @@ from mailboat_common.limits import ByteBudget
 from mailboat_common.log import get_logger
 from mailboat_common.server import Peer
 from mailboat_store_client.ports import Store
-from mailboat_store_client.types import AccountId, RecipientStatus, Resolution
+from mailboat_store_client.types import AccountId, Answered, RecipientStatus, Resolution
 from mailboat_wire.sasl import Exchange
 from mailboat_wire.smtp import SmtpError
 
 from . import reply as replies
+from .moments import Moments
 from .reply import Next, Reply
 from .settings import Settings
 from .transaction import Transaction
@@ -62,11 +63,11 @@ class Service:
                 self._resolved.popitem(last=False)
         return resolution
 
-    async def confirm(self, trace_ids: Sequence[str]) -> None:
+    async def confirm(self, trace_ids: Sequence[str], answered: Sequence[Answered]) -> None:
         """Tell the store that clients have read our 250s; if that fails, a deliberate repeat looks like a duplicate."""
         try:
             async with asyncio.timeout(CONFIRM_SECONDS):
-                await self.store.delivery.confirm(trace_ids)
+                await self.store.delivery.confirm(trace_ids, answered)
         except (Failure, Refused, TimeoutError) as error:
             log.info("confirmation lost", trace_ids=trace_ids, cause=repr(error))
 
@@ -86,6 +87,9 @@ class Session:
     dialog: Exchange | None = None
     unconfirmed: str = ""
     confirmed: list[str] = field(default_factory=list)
+    answered: list[Answered] = field(default_factory=list)
+    moments: Moments = field(default_factory=Moments)
+    transactions: int = 0
     mechanism: str = ""
     errors: int = 0
     auth_failures: int = 0
@@ -107,12 +111,14 @@ class Session:
     def secured(self, tls: str) -> None:
         """TLS has begun: everything learned before is forgotten (RFC 3207 4.2)."""
         self.tls = tls
+        self.moments.secured = self.moments.now()
         self.helo, self.esmtp, self.transaction, self.unconfirmed = "", False, None, ""
         self.account_id, self.login = None, ""
 
     async def command(self, line: bytes) -> Reply:
         """Answer one command line (without CRLF)."""
         self.client_spoke()
+        self.moments.spoke()
         if _CONTROL.search(line):
             return self.erred(replies.BAD_LINE)
         verb, _, argument = line.partition(b" ")
@@ -150,15 +156,16 @@ class Session:
             self.confirmed.append(self.unconfirmed)
             self.unconfirmed = ""
 
-    def take_confirmed(self) -> tuple[str, ...]:
-        """The transactions to be named as confirmed; the caller tells the store."""
-        taken, self.confirmed = tuple(self.confirmed), []
+    def take_confirmed(self) -> tuple[tuple[str, ...], tuple[Answered, ...]]:
+        """The transactions to be named as confirmed, and what was answered; the caller tells the store."""
+        taken = tuple(self.confirmed), tuple(self.answered)
+        self.confirmed, self.answered = [], []
         return taken
 
     async def say_confirmed(self) -> None:
-        """Tell the store of confirmations that no delivery of this session carried."""
-        if self.confirmed:
-            await self.service.confirm(self.take_confirmed())
+        """Tell the store of confirmations and answers that no delivery of this session carried."""
+        if self.confirmed or self.answered:
+            await self.service.confirm(*self.take_confirmed())
 
     def end_transaction(self) -> None:
         """Forget the envelope and give its octets back."""

@@ -23,14 +23,20 @@ BUDGET_SECONDS = 60.0
 
 
 class Transaction:
-    """Opened by MAIL. `chunked` once BDAT has begun; `fault` is the reply that awaits a message that can't be taken."""
+    """Opened by MAIL. `chunked` once BDAT has begun; `fault` is the reply that awaits a message that can't be taken.
+
+    `began` (MAIL), `data` and `data_end` are ms since the epoch.
+    """
 
     __slots__ = (
         "_budget",
         "_chunks",
         "_limit",
         "_line_ends",
+        "began",
         "chunked",
+        "data",
+        "data_end",
         "envid",
         "fault",
         "recipients",
@@ -49,6 +55,7 @@ class Transaction:
         smtputf8: bool = False,
         ret: str = "",
         envid: str = "",
+        began: int = 0,
     ) -> None:
         self._budget = budget
         self._limit = limit
@@ -58,6 +65,9 @@ class Transaction:
         self.smtputf8 = smtputf8
         self.ret = ret
         self.envid = envid
+        self.began = began
+        self.data = 0
+        self.data_end = 0
         self.recipients: list[EnvelopeRecipient] = []
         self.chunked = False
         self.fault: Reply | None = None

@@ -97,7 +97,12 @@ class TraceLog:
             found = await self._events.find({"t": trace_id}, sort=[("at", 1), ("_id", 1)], limit=MAX_TIMELINE)
             addresses = await self._names("accounts", {event["a"] for event in found if "a" in event}, "address")
             mailboxes = await self._names("mailboxes", {event["m"] for event in found if "m" in event}, "name")
-        return [_step(event, addresses, mailboxes) for event in found]
+        steps: list[Step] = []
+        for event in found:
+            step = _step(event, addresses, mailboxes)
+            if step.kind != "received" or step not in steps:  # a repeated call tells it again
+                steps.append(step)
+        return sorted(steps, key=lambda step: (step.at, step.kind != "received"))
 
     async def _names(self, collection: str, ids: set[bytes], field: str) -> dict[bytes, str]:
         documents = await self._db[collection].find({"_id": {"$in": sorted(ids)}}, [field]) if ids else []

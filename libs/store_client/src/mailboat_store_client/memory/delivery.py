@@ -14,6 +14,7 @@ from ..types import (
     MAX_FLAG_WORDS,
     NO_ACCOUNT,
     AccountId,
+    Answered,
     BodyId,
     DeliverResult,
     DeliveryStatus,
@@ -26,15 +27,16 @@ from .state import Account, Mailbox, State
 
 
 class MemoryDelivery:
-    """The Delivery port."""
+    """The Delivery port. `answered` is what gateways said they answered."""
 
     def __init__(self, state: State, queue: MemoryQueue) -> None:
         self._state = state
         self._queue = queue
         self._sent_on: set[tuple[str, str, str]] = set()
+        self.answered: list[Answered] = []
 
     async def deliver(self, envelope: Envelope, content: bytes) -> DeliverResult:
-        await self.confirm(envelope.confirmed)
+        await self.confirm(envelope.confirmed, envelope.answered)
         remote = self._submit(envelope, content)
         done: dict[AccountId, RecipientResult] = {}
         results = []
@@ -140,5 +142,6 @@ class MemoryDelivery:
         named = [m for m in account.mailboxes.values() if hint and m.name.casefold() == hint.casefold()]
         return named[0] if named else self._state.by_name(account, "INBOX")
 
-    async def confirm(self, trace_ids: Sequence[str]) -> None:
+    async def confirm(self, trace_ids: Sequence[str], answered: Sequence[Answered] = ()) -> None:
         self._state.confirmed.update(trace_ids)
+        self.answered += answered

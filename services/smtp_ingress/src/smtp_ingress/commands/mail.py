@@ -42,10 +42,12 @@ async def run(session: Session, argument: bytes) -> Reply:
         (owned,) = await session.service.store.directory.owns(session.account_id, [path])
         if not owned:
             return _NOT_OWNED
+    session.transactions += 1
     session.transaction = Transaction(
         session.service.budget,
         session.service.settings.message_size_limit,
         reverse_path=path,
+        began=session.moments.now(),
         smtputf8=mail.smtputf8,
         ret=mail.ret.value if mail.ret else "",
         envid=mail.envid or "",

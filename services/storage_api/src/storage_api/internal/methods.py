@@ -15,7 +15,7 @@ from mailboat.storage.v1 import directory_pb2 as directory
 from mailboat.storage.v1 import mailbox_read_pb2 as read
 from mailboat.storage.v1 import mailbox_write_pb2 as write
 from mailboat.storage.v1 import queue_pb2 as queue
-from mailboat_store_client import codec, codec_account, codec_append, codec_queue
+from mailboat_store_client import codec, codec_account, codec_append, codec_delivery, codec_queue
 from mailboat_store_client.columns import U32, unpack, unpack_ids
 from mailboat_store_client.framing import cut, unframe
 from mailboat_store_client.ports import Store
@@ -329,7 +329,7 @@ async def _deliver(store: Store, body: bytes) -> Sequence[bytes]:
     head, offset = _given(unframe, body)
     request = _given(delivery.DeliverRequest.FromString, head)
     (content,) = _given(cut, body, offset, (request.size,))
-    envelope = codec.from_envelope(request)
+    envelope = codec_delivery.from_envelope(request)
     if not envelope.trace_id or not envelope.recipients:
         raise BadRequest("a delivery without a trace id or recipients")
     for recipient in envelope.recipients:
@@ -338,13 +338,13 @@ async def _deliver(store: Store, body: bytes) -> Sequence[bytes]:
     if envelope.account_id:
         _id(envelope.account_id)
     result = await store.delivery.deliver(envelope, content or b"")
-    return (codec.to_deliver_result(result).SerializeToString(),)
+    return (codec_delivery.to_deliver_result(result).SerializeToString(),)
 
 
 async def _confirm(store: Store, body: bytes) -> Sequence[bytes]:
-    trace_ids = list(_given(delivery.ConfirmRequest.FromString, body).trace_ids)
-    _at_most(len(trace_ids), MAX_CONFIRMED, "transactions")
-    await store.delivery.confirm(trace_ids)
+    request = _given(delivery.ConfirmRequest.FromString, body)
+    _at_most(max(len(request.trace_ids), len(request.answered)), MAX_CONFIRMED, "transactions")
+    await store.delivery.confirm(list(request.trace_ids), codec_delivery.from_answered(request.answered))
     return ()
 
 

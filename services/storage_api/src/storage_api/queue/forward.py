@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from mailboat_store_client.types import NO_ACCOUNT, AccountId, DeliveryStatus, Envelope
 
 from ..db.driver import Database, Document
-from ..store.deliver import duplicate_key, first_transaction, leave_duplicate_keys
+from ..store.deliver import duplicate_key, first_transaction, leave_duplicate_keys, tell_duplicate
 from ..store.hooks import TraceEvent
 from ..store.mutation import Mutation
 from ..store.workspace import DedupeId, Needs, Workspace
@@ -40,13 +40,11 @@ class Forward(Mutation[DeliveryStatus]):
         return Needs(keys=[self._duplicate])
 
     def apply(self, ws: Workspace) -> DeliveryStatus:
-        details: dict[str, object] = {"via": self._via}
         if first := first_transaction(ws, [self._duplicate], self._envelope):
-            details["of"] = first
-            ws.tell_trace(TraceEvent(self._envelope.trace_id, ws.now, "duplicate", details=details))
+            tell_duplicate(ws, self._envelope.trace_id, first, via=self._via)
             return DeliveryStatus.DUPLICATE
         leave_duplicate_keys(ws, [self._duplicate], self._envelope.trace_id)
-        details["reverse_path"] = self._prepared.message.reverse_path
+        details = {"via": self._via, "reverse_path": self._prepared.message.reverse_path}
         ws.tell_trace(TraceEvent(self._envelope.trace_id, ws.now, "forwarded", details=details))
         enqueue(ws, self._prepared)
         return DeliveryStatus.QUEUED

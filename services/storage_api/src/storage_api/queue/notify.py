@@ -122,6 +122,8 @@ def insert_notice(ws: Workspace, notice: Notice) -> None:
         "content": notice.content,
     }
     ws.insert(schema.NOTICES, document)
+    details = {"about": notice.about, "notice": notice.kind.value, "recipient": notice.recipient}
+    ws.tell_trace(TraceEvent(notice.trace_id, ws.now, "written", details=details))
 
 
 def sent_message(document: Document, recipients: Sequence[Document]) -> SentMessage:

@@ -28,7 +28,7 @@ from mailboat_store_client.types import (
 
 from ..db import schema
 from ..db.driver import Database, Document
-from ..store.deliver import duplicate_key, first_transaction, leave_duplicate_keys
+from ..store.deliver import duplicate_key, first_transaction, leave_duplicate_keys, tell_duplicate
 from ..store.hooks import TraceEvent
 from ..store.mutation import Mutation
 from ..store.workspace import DedupeId, Needs, Workspace
@@ -199,8 +199,7 @@ class Submit(Mutation[list[RecipientResult]]):
         for recipient, key in zip(message.recipients, self._keys, strict=True):
             if first := first_transaction(ws, [key], self._envelope):
                 results.append(RecipientResult(recipient.address, DeliveryStatus.DUPLICATE, duplicate_of=first))
-                details = {"recipient": recipient.address, "of": first}
-                ws.tell_trace(TraceEvent(message.trace_id, ws.now, "duplicate", self.account_id, details=details))
+                tell_duplicate(ws, message.trace_id, first, self.account_id, recipient=recipient.address)
                 continue
             results.append(RecipientResult(recipient.address, DeliveryStatus.QUEUED))
             wanted.append(recipient)

@@ -86,6 +86,14 @@ def first_transaction(ws: Workspace, keys: Sequence[DedupeId], envelope: Envelop
     return None
 
 
+def tell_duplicate(
+    ws: Workspace, trace_id: str, first: str, account_id: AccountId | None = None, **details: object
+) -> None:
+    """A step in both traces: of the copy that wasn't taken, and of the message that it repeats."""
+    ws.tell_trace(TraceEvent(trace_id, ws.now, "duplicate", account_id, details={**details, "of": first}))
+    ws.tell_trace(TraceEvent(first, ws.now, "offered_again", account_id, details={**details, "as": trace_id}))
+
+
 class Deliver(Mutation[RecipientResult]):
     """File one copy for one account, whichever of its addresses were named.
 
@@ -141,7 +149,7 @@ class Deliver(Mutation[RecipientResult]):
             return RecipientResult(self._address, DeliveryStatus.ACCEPTED)
         trace_id = self._envelope.trace_id
         if first := first_transaction(ws, self._keys, self._envelope):
-            self._tell(ws, "duplicate", None, 0, {"of": first})
+            tell_duplicate(ws, trace_id, first, self.account_id, recipient=self._address)
             return RecipientResult(self._address, DeliveryStatus.DUPLICATE, duplicate_of=first)
         if not self._exempt:
             edit.check_quota(account, self._body.size, 1)
@@ -162,7 +170,7 @@ class Deliver(Mutation[RecipientResult]):
         edit.add(ws, account, mailbox, new)
         ws.insert(schema.BODIES, self._body.document)
         leave_duplicate_keys(ws, self._keys, trace_id)
-        self._tell(ws, "filed", mailbox.mailbox_id, uid, {})
+        self._tell_filed(ws, mailbox.mailbox_id, uid)
         if self._header:
             tell_filed(ws, self._envelope, self._recipients, self._header)
         ws.emit(account, Kind.RECEIVED, self._received(mailbox, uid))
@@ -200,17 +208,9 @@ class Deliver(Mutation[RecipientResult]):
         ws.operate(schema.ACCEPTED, trace_id, operation)
         return True
 
-    def _tell(self, ws: Workspace, kind: str, mailbox_id: MailboxId | None, uid: int, details: dict[str, str]) -> None:
-        event = TraceEvent(
-            self._envelope.trace_id,
-            ws.now,
-            kind,
-            self.account_id,
-            mailbox_id,
-            uid,
-            {"recipient": self._address, **details},
-        )
-        ws.tell_trace(event)
+    def _tell_filed(self, ws: Workspace, mailbox_id: MailboxId, uid: int) -> None:
+        details = {"recipient": self._address}
+        ws.tell_trace(TraceEvent(self._envelope.trace_id, ws.now, "filed", self.account_id, mailbox_id, uid, details))
 
     def receipt(self, result: RecipientResult) -> Document:
         receipt: Document = {"t": self._envelope.trace_id, "status": result.status.value}
@@ -300,6 +300,7 @@ class Accept(Mutation[NotKept]):
                 continue  # the call is repeated; this one waits already, or is filed
             if first := first_transaction(ws, self._keys[account_id], self._envelope):
                 not_kept[account_id] = RecipientResult("", DeliveryStatus.DUPLICATE, duplicate_of=first)
+                tell_duplicate(ws, trace_id, first, account_id, recipient=recipients[0].address)
                 continue
             try:
                 self._judge(ws, account_id, refused_before=before is not None)

@@ -16,11 +16,11 @@ from typing import Any
 
 from mailboat_common import crash
 from mailboat_common.errors import Failure, Refused, RefusedCode
-from mailboat_common.ids import decode_id
 from mailboat_common.log import get_logger
 from mailboat_store_client.types import (
     NO_ACCOUNT,
     AccountId,
+    Answered,
     DeliverResult,
     DeliveryStatus,
     Envelope,
@@ -41,6 +41,7 @@ from .failures import guarded
 from .fanout import fan_out
 from .hooks import Hooks, TraceEvent
 from .mutation import Mutation
+from .reception import made_at, received
 
 log = get_logger(__name__)
 
@@ -83,6 +84,7 @@ class MongoDelivery:
     @guarded
     async def deliver(self, envelope: Envelope, content: bytes) -> DeliverResult:
         """File `content` for each recipient, or keep it in an `accepted` document."""
+        self._tell_answered(envelope.confirmed, envelope.answered)
         self._confirm_later(envelope.confirmed)
         content = await self._signed(envelope, content)
         fanout = await fan_out(self.routes, envelope, content)
@@ -101,6 +103,7 @@ class MongoDelivery:
         else:
             results, queued = await self._deliver_accepted(envelope, by_account, content, out, always)
         crash.point("deliver.after_filed")
+        self._tell_received(envelope, len(content))
         remote = _remote_results(envelope, queued[: len(submit)])
         forwarded = [_forwarded(outcome) for outcome in queued[len(submit) :]]
         return DeliverResult(
@@ -119,8 +122,7 @@ class MongoDelivery:
         if self._sign is None or envelope.account_id == NO_ACCOUNT or not envelope.reverse_path:
             return content
         domain = envelope.reverse_path.rpartition("@")[2]
-        began_ms = int.from_bytes(decode_id(envelope.trace_id)[:6], "big")  # a UUIDv7
-        fields = await self._sign(domain, content, began_ms // 1000)
+        fields = await self._sign(domain, content, made_at(envelope.trace_id) // 1000)
         top = content.find(b"\r\n") + 2 if content[:12].lower() == b"return-path:" else 0
         return content[:top] + fields + content[top:] if fields else content
 
@@ -296,13 +298,16 @@ class MongoDelivery:
     # After the 250
 
     @guarded
-    async def confirm(self, trace_ids: Sequence[str]) -> None:
+    async def confirm(self, trace_ids: Sequence[str], answered: Sequence[Answered] = ()) -> None:
         """The clients have read our 250: the same message may come again on purpose.
 
         On a majority, because a transaction's snapshot may leave out what only the primary has acknowledged: the next
         delivery would not see the confirmation.
         """
-        await self._db[schema.DEDUPE].update_many({"trace": {"$in": list(trace_ids)}}, {"$set": {"confirmed": True}})
+        self._tell_answered(trace_ids, answered)
+        if trace_ids:
+            query = {"trace": {"$in": list(trace_ids)}}
+            await self._db[schema.DEDUPE].update_many(query, {"$set": {"confirmed": True}})
 
     def _confirm_later(self, trace_ids: Sequence[str]) -> None:
         """The same for what came with a delivery, many at a time: that delivery has looked past these keys itself."""
@@ -321,6 +326,25 @@ class MongoDelivery:
                     log.info("confirmations lost", cause=error.private)
         finally:
             self._confirming = None
+
+    # What the trace is told
+
+    def _tell_received(self, envelope: Envelope, size: int) -> None:
+        """How the message came here. A repeat of the call tells the same again, which the trace shows once."""
+        if envelope.listener != NOTICE_LISTENER:
+            self._hooks.on_trace([received(envelope, size)])
+
+    def _tell_answered(self, confirmed: Sequence[str], answered: Sequence[Answered]) -> None:
+        if answered:
+            read = set(confirmed)
+            self._hooks.on_trace(
+                [
+                    TraceEvent(
+                        one.trace_id, one.at, "answered", details={"reply": one.reply, "read": one.trace_id in read}
+                    )
+                    for one in answered
+                ]
+            )
 
     def _tell_refused(
         self, envelope: Envelope, by_account: ByAccount, results: dict[AccountId, RecipientResult]

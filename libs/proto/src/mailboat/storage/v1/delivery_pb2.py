@@ -24,27 +24,31 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"mailboat/storage/v1/delivery.proto\x12\x13mailboat.storage.v1\"\x9f\x03\n\x0e\x44\x65liverRequest\x12\x10\n\x08trace_id\x18\x01 \x01(\t\x12\x14\n\x0creverse_path\x18\x02 \x01(\t\x12\x41\n\nrecipients\x18\x03 \x03(\x0b\x32-.mailboat.storage.v1.DeliverRequest.Recipient\x12\x16\n\x0e\x63ontent_sha256\x18\x04 \x01(\x0c\x12\x10\n\x08listener\x18\x05 \x01(\t\x12\x0e\n\x06\x63lient\x18\x06 \x01(\t\x12\x0c\n\x04helo\x18\x07 \x01(\t\x12\x15\n\rauthenticated\x18\x08 \x01(\t\x12\x10\n\x08smtputf8\x18\t \x01(\x08\x12\r\n\x05\x65nvid\x18\n \x01(\t\x12\x0b\n\x03ret\x18\x0b \x01(\t\x12\x0c\n\x04size\x18\x0c \x01(\x04\x12\x11\n\tconfirmed\x18\r \x03(\t\x12\x12\n\naccount_id\x18\x0e \x01(\x0c\x1a`\n\tRecipient\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\x0c\x12\x0f\n\x07mailbox\x18\x03 \x01(\t\x12\x0e\n\x06notify\x18\x04 \x01(\t\x12\r\n\x05orcpt\x18\x05 \x01(\t\"\xda\x01\n\x0f\x44\x65liverResponse\x12?\n\nrecipients\x18\x01 \x03(\x0b\x32+.mailboat.storage.v1.DeliverResponse.Result\x1a\x85\x01\n\x06Result\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x33\n\x06status\x18\x02 \x01(\x0e\x32#.mailboat.storage.v1.DeliveryStatus\x12\x0b\n\x03uid\x18\x03 \x01(\r\x12\x12\n\nmailbox_id\x18\x04 \x01(\x0c\x12\x14\n\x0c\x64uplicate_of\x18\x05 \x01(\t\"#\n\x0e\x43onfirmRequest\x12\x11\n\ttrace_ids\x18\x01 \x03(\t\"\x11\n\x0f\x43onfirmResponse*\x9a\x02\n\x0e\x44\x65liveryStatus\x12\x1f\n\x1b\x44\x45LIVERY_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44\x45LIVERY_STATUS_FILED\x10\x01\x12\x1c\n\x18\x44\x45LIVERY_STATUS_ACCEPTED\x10\x02\x12\x1d\n\x19\x44\x45LIVERY_STATUS_DUPLICATE\x10\x03\x12\x1e\n\x1a\x44\x45LIVERY_STATUS_OVER_QUOTA\x10\x04\x12\x18\n\x14\x44\x45LIVERY_STATUS_GONE\x10\x05\x12\x1f\n\x1b\x44\x45LIVERY_STATUS_UNAVAILABLE\x10\x06\x12\x1a\n\x16\x44\x45LIVERY_STATUS_QUEUED\x10\x07\x12\x18\n\x14\x44\x45LIVERY_STATUS_LOOP\x10\x08\x32\xbd\x01\n\x0f\x44\x65liveryService\x12T\n\x07\x44\x65liver\x12#.mailboat.storage.v1.DeliverRequest\x1a$.mailboat.storage.v1.DeliverResponse\x12T\n\x07\x43onfirm\x12#.mailboat.storage.v1.ConfirmRequest\x1a$.mailboat.storage.v1.ConfirmResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"mailboat/storage/v1/delivery.proto\x12\x13mailboat.storage.v1\"\x83\x04\n\x0e\x44\x65liverRequest\x12\x10\n\x08trace_id\x18\x01 \x01(\t\x12\x14\n\x0creverse_path\x18\x02 \x01(\t\x12\x41\n\nrecipients\x18\x03 \x03(\x0b\x32-.mailboat.storage.v1.DeliverRequest.Recipient\x12\x16\n\x0e\x63ontent_sha256\x18\x04 \x01(\x0c\x12\x10\n\x08listener\x18\x05 \x01(\t\x12\x0e\n\x06\x63lient\x18\x06 \x01(\t\x12\x0c\n\x04helo\x18\x07 \x01(\t\x12\x15\n\rauthenticated\x18\x08 \x01(\t\x12\x10\n\x08smtputf8\x18\t \x01(\x08\x12\r\n\x05\x65nvid\x18\n \x01(\t\x12\x0b\n\x03ret\x18\x0b \x01(\t\x12\x0c\n\x04size\x18\x0c \x01(\x04\x12\x11\n\tconfirmed\x18\r \x03(\t\x12\x12\n\naccount_id\x18\x0e \x01(\x0c\x12\x31\n\treception\x18\x0f \x01(\x0b\x32\x1e.mailboat.storage.v1.Reception\x12/\n\x08\x61nswered\x18\x10 \x03(\x0b\x32\x1d.mailboat.storage.v1.Answered\x1a`\n\tRecipient\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\x0c\x12\x0f\n\x07mailbox\x18\x03 \x01(\t\x12\x0e\n\x06notify\x18\x04 \x01(\t\x12\r\n\x05orcpt\x18\x05 \x01(\t\"\x91\x01\n\tReception\x12\x11\n\tconnected\x18\x01 \x01(\x03\x12\x15\n\rfirst_command\x18\x02 \x01(\x03\x12\x0f\n\x07secured\x18\x03 \x01(\x03\x12\x0c\n\x04mail\x18\x04 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x03\x12\x10\n\x08\x64\x61ta_end\x18\x06 \x01(\x03\x12\x0b\n\x03tls\x18\x07 \x01(\t\x12\x0e\n\x06number\x18\x08 \x01(\r\"7\n\x08\x41nswered\x12\x10\n\x08trace_id\x18\x01 \x01(\t\x12\n\n\x02\x61t\x18\x02 \x01(\x03\x12\r\n\x05reply\x18\x03 \x01(\t\"\xda\x01\n\x0f\x44\x65liverResponse\x12?\n\nrecipients\x18\x01 \x03(\x0b\x32+.mailboat.storage.v1.DeliverResponse.Result\x1a\x85\x01\n\x06Result\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x33\n\x06status\x18\x02 \x01(\x0e\x32#.mailboat.storage.v1.DeliveryStatus\x12\x0b\n\x03uid\x18\x03 \x01(\r\x12\x12\n\nmailbox_id\x18\x04 \x01(\x0c\x12\x14\n\x0c\x64uplicate_of\x18\x05 \x01(\t\"T\n\x0e\x43onfirmRequest\x12\x11\n\ttrace_ids\x18\x01 \x03(\t\x12/\n\x08\x61nswered\x18\x02 \x03(\x0b\x32\x1d.mailboat.storage.v1.Answered\"\x11\n\x0f\x43onfirmResponse*\x9a\x02\n\x0e\x44\x65liveryStatus\x12\x1f\n\x1b\x44\x45LIVERY_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44\x45LIVERY_STATUS_FILED\x10\x01\x12\x1c\n\x18\x44\x45LIVERY_STATUS_ACCEPTED\x10\x02\x12\x1d\n\x19\x44\x45LIVERY_STATUS_DUPLICATE\x10\x03\x12\x1e\n\x1a\x44\x45LIVERY_STATUS_OVER_QUOTA\x10\x04\x12\x18\n\x14\x44\x45LIVERY_STATUS_GONE\x10\x05\x12\x1f\n\x1b\x44\x45LIVERY_STATUS_UNAVAILABLE\x10\x06\x12\x1a\n\x16\x44\x45LIVERY_STATUS_QUEUED\x10\x07\x12\x18\n\x14\x44\x45LIVERY_STATUS_LOOP\x10\x08\x32\xbd\x01\n\x0f\x44\x65liveryService\x12T\n\x07\x44\x65liver\x12#.mailboat.storage.v1.DeliverRequest\x1a$.mailboat.storage.v1.DeliverResponse\x12T\n\x07\x43onfirm\x12#.mailboat.storage.v1.ConfirmRequest\x1a$.mailboat.storage.v1.ConfirmResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mailboat.storage.v1.delivery_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DELIVERYSTATUS']._serialized_start=755
-  _globals['_DELIVERYSTATUS']._serialized_end=1037
+  _globals['_DELIVERYSTATUS']._serialized_start=1109
+  _globals['_DELIVERYSTATUS']._serialized_end=1391
   _globals['_DELIVERREQUEST']._serialized_start=60
-  _globals['_DELIVERREQUEST']._serialized_end=475
-  _globals['_DELIVERREQUEST_RECIPIENT']._serialized_start=379
-  _globals['_DELIVERREQUEST_RECIPIENT']._serialized_end=475
-  _globals['_DELIVERRESPONSE']._serialized_start=478
-  _globals['_DELIVERRESPONSE']._serialized_end=696
-  _globals['_DELIVERRESPONSE_RESULT']._serialized_start=563
-  _globals['_DELIVERRESPONSE_RESULT']._serialized_end=696
-  _globals['_CONFIRMREQUEST']._serialized_start=698
-  _globals['_CONFIRMREQUEST']._serialized_end=733
-  _globals['_CONFIRMRESPONSE']._serialized_start=735
-  _globals['_CONFIRMRESPONSE']._serialized_end=752
-  _globals['_DELIVERYSERVICE']._serialized_start=1040
-  _globals['_DELIVERYSERVICE']._serialized_end=1229
+  _globals['_DELIVERREQUEST']._serialized_end=575
+  _globals['_DELIVERREQUEST_RECIPIENT']._serialized_start=479
+  _globals['_DELIVERREQUEST_RECIPIENT']._serialized_end=575
+  _globals['_RECEPTION']._serialized_start=578
+  _globals['_RECEPTION']._serialized_end=723
+  _globals['_ANSWERED']._serialized_start=725
+  _globals['_ANSWERED']._serialized_end=780
+  _globals['_DELIVERRESPONSE']._serialized_start=783
+  _globals['_DELIVERRESPONSE']._serialized_end=1001
+  _globals['_DELIVERRESPONSE_RESULT']._serialized_start=868
+  _globals['_DELIVERRESPONSE_RESULT']._serialized_end=1001
+  _globals['_CONFIRMREQUEST']._serialized_start=1003
+  _globals['_CONFIRMREQUEST']._serialized_end=1087
+  _globals['_CONFIRMRESPONSE']._serialized_start=1089
+  _globals['_CONFIRMRESPONSE']._serialized_end=1106
+  _globals['_DELIVERYSERVICE']._serialized_start=1394
+  _globals['_DELIVERYSERVICE']._serialized_end=1583
 # @@protoc_insertion_point(module_scope)

@@ -29,7 +29,7 @@ DELIVERY_STATUS_QUEUED: DeliveryStatus
 DELIVERY_STATUS_LOOP: DeliveryStatus
 
 class DeliverRequest(_message.Message):
-    __slots__ = ("trace_id", "reverse_path", "recipients", "content_sha256", "listener", "client", "helo", "authenticated", "smtputf8", "envid", "ret", "size", "confirmed", "account_id")
+    __slots__ = ("trace_id", "reverse_path", "recipients", "content_sha256", "listener", "client", "helo", "authenticated", "smtputf8", "envid", "ret", "size", "confirmed", "account_id", "reception", "answered")
     class Recipient(_message.Message):
         __slots__ = ("address", "account_id", "mailbox", "notify", "orcpt")
         ADDRESS_FIELD_NUMBER: _ClassVar[int]
@@ -57,6 +57,8 @@ class DeliverRequest(_message.Message):
     SIZE_FIELD_NUMBER: _ClassVar[int]
     CONFIRMED_FIELD_NUMBER: _ClassVar[int]
     ACCOUNT_ID_FIELD_NUMBER: _ClassVar[int]
+    RECEPTION_FIELD_NUMBER: _ClassVar[int]
+    ANSWERED_FIELD_NUMBER: _ClassVar[int]
     trace_id: str
     reverse_path: str
     recipients: _containers.RepeatedCompositeFieldContainer[DeliverRequest.Recipient]
@@ -71,7 +73,39 @@ class DeliverRequest(_message.Message):
     size: int
     confirmed: _containers.RepeatedScalarFieldContainer[str]
     account_id: bytes
-    def __init__(self, trace_id: _Optional[str] = ..., reverse_path: _Optional[str] = ..., recipients: _Optional[_Iterable[_Union[DeliverRequest.Recipient, _Mapping]]] = ..., content_sha256: _Optional[bytes] = ..., listener: _Optional[str] = ..., client: _Optional[str] = ..., helo: _Optional[str] = ..., authenticated: _Optional[str] = ..., smtputf8: _Optional[bool] = ..., envid: _Optional[str] = ..., ret: _Optional[str] = ..., size: _Optional[int] = ..., confirmed: _Optional[_Iterable[str]] = ..., account_id: _Optional[bytes] = ...) -> None: ...
+    reception: Reception
+    answered: _containers.RepeatedCompositeFieldContainer[Answered]
+    def __init__(self, trace_id: _Optional[str] = ..., reverse_path: _Optional[str] = ..., recipients: _Optional[_Iterable[_Union[DeliverRequest.Recipient, _Mapping]]] = ..., content_sha256: _Optional[bytes] = ..., listener: _Optional[str] = ..., client: _Optional[str] = ..., helo: _Optional[str] = ..., authenticated: _Optional[str] = ..., smtputf8: _Optional[bool] = ..., envid: _Optional[str] = ..., ret: _Optional[str] = ..., size: _Optional[int] = ..., confirmed: _Optional[_Iterable[str]] = ..., account_id: _Optional[bytes] = ..., reception: _Optional[_Union[Reception, _Mapping]] = ..., answered: _Optional[_Iterable[_Union[Answered, _Mapping]]] = ...) -> None: ...
+
+class Reception(_message.Message):
+    __slots__ = ("connected", "first_command", "secured", "mail", "data", "data_end", "tls", "number")
+    CONNECTED_FIELD_NUMBER: _ClassVar[int]
+    FIRST_COMMAND_FIELD_NUMBER: _ClassVar[int]
+    SECURED_FIELD_NUMBER: _ClassVar[int]
+    MAIL_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    DATA_END_FIELD_NUMBER: _ClassVar[int]
+    TLS_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    connected: int
+    first_command: int
+    secured: int
+    mail: int
+    data: int
+    data_end: int
+    tls: str
+    number: int
+    def __init__(self, connected: _Optional[int] = ..., first_command: _Optional[int] = ..., secured: _Optional[int] = ..., mail: _Optional[int] = ..., data: _Optional[int] = ..., data_end: _Optional[int] = ..., tls: _Optional[str] = ..., number: _Optional[int] = ...) -> None: ...
+
+class Answered(_message.Message):
+    __slots__ = ("trace_id", "at", "reply")
+    TRACE_ID_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    REPLY_FIELD_NUMBER: _ClassVar[int]
+    trace_id: str
+    at: int
+    reply: str
+    def __init__(self, trace_id: _Optional[str] = ..., at: _Optional[int] = ..., reply: _Optional[str] = ...) -> None: ...
 
 class DeliverResponse(_message.Message):
     __slots__ = ("recipients",)
@@ -93,10 +127,12 @@ class DeliverResponse(_message.Message):
     def __init__(self, recipients: _Optional[_Iterable[_Union[DeliverResponse.Result, _Mapping]]] = ...) -> None: ...
 
 class ConfirmRequest(_message.Message):
-    __slots__ = ("trace_ids",)
+    __slots__ = ("trace_ids", "answered")
     TRACE_IDS_FIELD_NUMBER: _ClassVar[int]
+    ANSWERED_FIELD_NUMBER: _ClassVar[int]
     trace_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, trace_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    answered: _containers.RepeatedCompositeFieldContainer[Answered]
+    def __init__(self, trace_ids: _Optional[_Iterable[str]] = ..., answered: _Optional[_Iterable[_Union[Answered, _Mapping]]] = ...) -> None: ...
 
 class ConfirmResponse(_message.Message):
     __slots__ = ()
