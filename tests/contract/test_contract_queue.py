@@ -13,6 +13,7 @@ from mailboat_store_client.queue import (
     ClaimToken,
     Job,
     Outcome,
+    Phases,
     QueuedRecipient,
     QueueId,
     RecipientReport,
@@ -58,6 +59,13 @@ async def claim_one(world: World, job: Job) -> Claimed:
 
 def report(claimed: Claimed, *results: RecipientReport, final: bool = True) -> AttemptReport:
     return AttemptReport(claimed.queue_id, claimed.token, results, final)
+
+
+async def test_a_report_may_say_how_long_its_parts_took(world: World) -> None:
+    _, (job,) = await submit(world, "x@far.example")
+    claimed = await claim_one(world, job)
+    timed = replace(report(claimed, delivered("x@far.example")), phases=Phases(lookup=0, mail=2**31, reply=7))
+    assert await world.store.queue.report([timed]) == [True]
 
 
 def delivered(address: str) -> RecipientReport:

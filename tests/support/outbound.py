@@ -29,6 +29,7 @@ from mailboat_common.ids import trace_id, uuid7
 from mailboat_store_client.queue import (
     Claimed,
     ClaimToken,
+    Phases,
     QueuedRecipient,
     QueueId,
     RecipientReport,
@@ -49,7 +50,7 @@ async def no_policy(domain: str) -> bytes:
 
 @dataclass
 class Outbound:
-    """The parts. `reported` holds every call of report: (results, final)."""
+    """The parts. `reported` holds every call of report: (results, final); `phases` what the watch showed then."""
 
     dns: DnsServer
     pool: Pool
@@ -57,6 +58,7 @@ class Outbound:
     clock: Clock
     hops: dict[str, str] = field(default_factory=dict)
     reported: list[tuple[list[RecipientReport], bool]] = field(default_factory=list)
+    phases: list[Phases] = field(default_factory=list)
     may_finish: bool = True
 
     @staticmethod
@@ -90,13 +92,15 @@ class Outbound:
 
         async def report(results: Sequence[RecipientReport], final: bool) -> None:
             self.reported.append((list(results), final))
+            self.phases.append(work.watch.phases())
             assert not finals or not finals[-1], "a report after the final one"
             finals.append(final)
             for item in results:
                 assert item.address not in found, "reported twice"
                 found[item.address] = item
 
-        await self.deliverer.deliver(Work(claimed, content, lambda: self.may_finish, report))
+        work = Work(claimed, content, lambda: self.may_finish, report)
+        await self.deliverer.deliver(work)
         assert finals[-1]
         return [found[recipient.address] for recipient in claimed.recipients]
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 from mailboat_common import metrics
 from mailboat_common.ids import trace_id
-from mailboat_store_client.queue import AttemptReport, Claimed, Job, Outcome, RecipientReport, Transport
+from mailboat_store_client.queue import AttemptReport, Claimed, Job, Outcome, Phases, RecipientReport, Transport
 from mailboat_store_client.types import NO_ACCOUNT, AccountId, Envelope, EnvelopeRecipient
 from storage_api.db import schema
 from storage_api.db.driver import Database, Document
@@ -88,7 +88,8 @@ async def claim(store: MongoStore, document: Document) -> Claimed:
 async def end(store: MongoStore, document: Document, outcome: Outcome, status: str = "2.0.0") -> None:
     claimed = await claim(store, document)
     results = tuple(RecipientReport(r.address, outcome, status, f"{status} said") for r in claimed.recipients)
-    assert await store.queue.report([AttemptReport(claimed.queue_id, claimed.token, results)]) == [True]
+    report = AttemptReport(claimed.queue_id, claimed.token, results, phases=Phases(lookup=0, connect=12, reply=40))
+    assert await store.queue.report([report]) == [True]
 
 
 def conflicts() -> float:
@@ -149,7 +150,8 @@ async def test_what_is_done_stays_as_proof_for_a_month(
     (recipient,) = document["recipients"]
     assert (recipient["state"], recipient["attempts"], recipient["last"]["reply"]) == ("delivered", 1, "2.0.0 said")
     assert [event.kind for event in trace] == ["queued", "received", "attempt", "delivered"]
-    assert trace[-1].details["status"] == "2.0.0"
+    assert (trace[-1].details["status"], trace[-1].details["attempt"]) == ("2.0.0", 1)
+    assert trace[-1].details["phases"] == {"lookup": 0, "connect": 12, "reply": 40}, "what there wasn't isn't told"
 
 
 async def test_what_is_deferred_comes_back_by_the_schedule(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 
 from mailboat.storage.v1 import queue_pb2 as pb
 
@@ -15,6 +16,7 @@ from .queue import (
     ClaimToken,
     Job,
     Outcome,
+    Phases,
     QueuedRecipient,
     QueueId,
     RecipientReport,
@@ -23,6 +25,7 @@ from .queue import (
 )
 
 _ID = 16
+_PHASES = frozenset(field.name for field in fields(Phases))
 TLS_MODES = {
     TlsMode.NONE: pb.TLS_MODE_NONE,
     TlsMode.MAY: pb.TLS_MODE_MAY,
@@ -146,7 +149,9 @@ def to_reports(reports: Sequence[AttemptReport]) -> pb.ReportRequest:
     """Question of Report."""
     out = pb.ReportRequest()
     for report in reports:
-        attempt = out.attempts.add(claim=to_claim(report.queue_id, report.token), final=report.final)
+        attempt = out.attempts.add(
+            claim=to_claim(report.queue_id, report.token), final=report.final, phases=_to_phases(report.phases)
+        )
         for one in report.recipients:
             attempt.recipients.add(
                 address=one.address,
@@ -180,6 +185,23 @@ def from_reports(message: pb.ReportRequest) -> list[AttemptReport]:
                 for one in attempt.recipients
             ),
             attempt.final,
+            _from_phases(attempt.phases),
         )
         for attempt in message.attempts
     ]
+
+
+def _to_phases(phases: Phases) -> pb.ReportRequest.Phases:
+    return pb.ReportRequest.Phases(
+        lookup=phases.lookup,
+        wait=phases.wait,
+        connect=phases.connect,
+        tls=phases.tls,
+        mail=phases.mail,
+        data=phases.data,
+        reply=phases.reply,
+    )
+
+
+def _from_phases(message: pb.ReportRequest.Phases) -> Phases:
+    return Phases(**{field.name: value for field, value in message.ListFields() if field.name in _PHASES})

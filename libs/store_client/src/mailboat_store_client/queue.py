@@ -118,16 +118,40 @@ class RecipientReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Phases:
+    """How long the parts of an attempt took, in ms; None: it didn't come to that part, or had no need of it.
+
+    `lookup`: MTA-STS policy, MX, addresses; `wait`: until a connection to that server was free; `connect`: all
+    connections tried, up to EHLO's answer; `tls`: STARTTLS, handshake and EHLO again. Of the transaction that is
+    reported: `mail`: up to the answer to the last RCPT; `data`: sending the message; `reply`: until the server said
+    what became of it.
+    """
+
+    lookup: int | None = None
+    wait: int | None = None
+    connect: int | None = None
+    tls: int | None = None
+    mail: int | None = None
+    data: int | None = None
+    reply: int | None = None
+
+
+NO_PHASES = Phases()
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptReport:
     """One attempt's results; recipients that are left out are still to be reported under the same token.
 
-    `final` ends the attempt: what was not reported by then is deferred as "the attempt was broken off".
+    `final` ends the attempt: what was not reported by then is deferred as "the attempt was broken off". `phases` are
+    for the trace.
     """
 
     queue_id: QueueId
     token: ClaimToken
     recipients: tuple[RecipientReport, ...]
     final: bool = True
+    phases: Phases = NO_PHASES
 
 
 class Queue(Protocol):

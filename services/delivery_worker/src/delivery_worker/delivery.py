@@ -26,8 +26,10 @@ from .route import Route, Router
 from .smtp_session import Endpoint, Session, Unreachable
 from .smtp_stream import Broken
 from .smtp_transaction import BrokenOff, Transaction
+from .stopwatch import Stopwatch
 
 MAX_TRIES = 10
+SHOWN_WAIT = 0.001  # seconds: to take a kept session takes less
 
 ROUTE_TIME = metrics.duration.labels("route")
 CONNECT_TIME = metrics.duration.labels("connect")
@@ -50,6 +52,7 @@ class Work:
     committed: bool = False
     unreachable: bool = False
     results: list[RecipientReport] = field(default_factory=list)
+    watch: Stopwatch = field(default_factory=Stopwatch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ class Deliverer:
     async def deliver(self, work: Work) -> None:
         """Ends with the final report. Raises BrokenOff; cancelled, it leaves what isn't reported to the caller."""
         started = time.monotonic()
+        work.watch.start("lookup")
         try:
             route = await self._router.route(work.claimed)
         except NoRoute as nothing:
@@ -113,6 +117,7 @@ class _Attempt:
                 await self._at(endpoint)
                 if not self._left:
                     return
+            self._work.watch.start("lookup")
         self._work.unreachable = True
         trouble = self._judged()
         await _report(self._work, [_result(recipient, trouble) for recipient in self._left], final=True)
@@ -135,8 +140,9 @@ class _Attempt:
     async def _session(self, endpoint: Endpoint) -> Session | None:
         started = time.monotonic()
         known = self._pool.troubles.of(endpoint)
+        self._work.watch.start("connect")
         try:
-            return await self._pool.acquire(endpoint)
+            session = await self._pool.acquire(endpoint)
         except Unreachable as error:
             if known is None:
                 self._tries += 1
@@ -144,7 +150,21 @@ class _Attempt:
             self._troubles.append(_Trouble(outcome, error.status, error.reason, error.reply, str(endpoint)))
             return None
         finally:
+            self._work.watch.stop()
             CONNECT_TIME.observe(time.monotonic() - started)
+        self._split_connect(session, time.monotonic() - started)
+        return session
+
+    def _split_connect(self, session: Session, seconds: float) -> None:
+        """Of the time until there was a session: what was TLS, and what was waiting for one to be free."""
+        new = session.messages == 0
+        parts = {"tls": session.tls_seconds} if new and session.tls_seconds else {}
+        waited = seconds - (session.open_seconds if new else 0.0)
+        if waited >= SHOWN_WAIT:
+            parts["wait"] = waited
+        self._work.watch.split("connect", parts)
+        if not new and self._tries == 0:
+            self._work.watch.forget("connect")
 
     async def _send(self, session: Session, *, kept: bool) -> bool:
         """Transactions on the session until all is said. True: the session was dead already, try the server again."""
@@ -155,7 +175,12 @@ class _Attempt:
             content = await self._work.content()
             while self._left:
                 transaction = Transaction(
-                    session, self._work.claimed, self._left, self._pool.opener.timeouts, self._work.may_finish
+                    session,
+                    self._work.claimed,
+                    self._left,
+                    self._pool.opener.timeouts,
+                    self._work.may_finish,
+                    watch=self._work.watch,
                 )
                 broken = await self._transact(transaction, content)
                 if broken is None and not self._left:
@@ -220,6 +245,7 @@ def _result(recipient: QueuedRecipient, trouble: _Trouble) -> RecipientReport:
 
 
 async def _report(work: Work, results: Sequence[RecipientReport], *, final: bool) -> None:
+    work.watch.stop()
     work.results += results
     for result in results:
         metrics.recipients.labels(result.outcome.value).inc()

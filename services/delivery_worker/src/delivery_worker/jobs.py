@@ -296,7 +296,8 @@ class _Running:
     async def _report(self, results: Sequence[RecipientReport], final: bool) -> None:
         crash.point("delivery.answered")
         self.work.committed = True  # it isn't cancelled until this is told
-        report = AttemptReport(self._claimed.queue_id, self._claimed.token, tuple(results), final)
+        phases = self.work.watch.phases()
+        report = AttemptReport(self._claimed.queue_id, self._claimed.token, tuple(results), final, phases)
         if final:
             self.leave()
         if not await self._dispatcher.commit(report):

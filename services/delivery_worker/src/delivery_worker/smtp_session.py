@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from binascii import b2a_base64
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -58,7 +59,8 @@ class Unreachable(Exception):
 class Session:
     """A session that messages can be sent in.
 
-    `dirty`: a RSET is due before the next MAIL. `messages`: transactions begun so far.
+    `dirty`: a RSET is due before the next MAIL. `messages`: transactions begun so far. `open_seconds` is what opening
+    it took, `tls_seconds` the part of that from STARTTLS on.
     """
 
     endpoint: Endpoint
@@ -67,6 +69,8 @@ class Session:
     tls: str
     messages: int = 0
     dirty: bool = False
+    open_seconds: float = 0.0
+    tls_seconds: float = 0.0
 
     @property
     def usable(self) -> bool:
@@ -89,6 +93,12 @@ class Opener:
 
         Under MAY a failed handshake is followed by a second connection, in the clear (RFC 7435 3).
         """
+        started = time.monotonic()
+        session = await self._opened(endpoint)
+        session.open_seconds = time.monotonic() - started
+        return session
+
+    async def _opened(self, endpoint: Endpoint) -> Session:
         try:
             return await self._open(endpoint, endpoint.tls)
         except _HandshakeFailed as failed:
@@ -158,6 +168,7 @@ class Opener:
             if must:
                 raise Unreachable("the server doesn't offer STARTTLS, and policy asks for TLS", "4.7.4")
             return
+        started = time.monotonic()
         reply = await session.stream.ask("STARTTLS", self.timeouts.command)
         if reply.code != 220:
             if must or reply.code == 421:
@@ -169,6 +180,7 @@ class Opener:
             raise _HandshakeFailed(broken.reason) from None
         session.tls = session.stream.tls
         session.extensions = await self._hello(session.stream)
+        session.tls_seconds = time.monotonic() - started
 
     async def _authenticate(self, session: Session) -> None:
         endpoint = session.endpoint

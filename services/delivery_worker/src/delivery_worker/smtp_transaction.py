@@ -23,6 +23,7 @@ from mailboat_wire.smtp import Reply, stuffed
 from .preparation import Prepared, Unsendable, prepare, rcpt_command
 from .smtp_session import Session
 from .smtp_stream import Broken
+from .stopwatch import Stopwatch
 from .timeouts import Timeouts
 
 EAGER = 65536
@@ -44,6 +45,8 @@ class Transaction:
         recipients: Sequence[QueuedRecipient],
         timeouts: Timeouts,
         may_finish: Callable[[], bool],
+        *,
+        watch: Stopwatch,
     ) -> None:
         self._session = session
         self._stream = session.stream
@@ -51,6 +54,7 @@ class Transaction:
         self._recipients = list(recipients[:MAX_RECIPIENTS])
         self._timeouts = timeouts
         self._may_finish = may_finish
+        self._watch = watch
         self._dsn = False
         self._replies = 0
         self.left: list[QueuedRecipient] = list(recipients[MAX_RECIPIENTS:])
@@ -75,10 +79,14 @@ class Transaction:
         if not commands:
             return
         self._session.messages += 1
-        if "PIPELINING" in self._session.extensions:
-            await self._pipelined(prepared, commands)
-        else:
-            await self._step_by_step(prepared, commands)
+        self._watch.start_transaction()
+        try:
+            if "PIPELINING" in self._session.extensions:
+                await self._pipelined(prepared, commands)
+            else:
+                await self._step_by_step(prepared, commands)
+        finally:
+            self._watch.stop()
 
     def _rcpt_commands(self, prepared: Prepared) -> list[str]:
         commands, kept = [], []
@@ -178,6 +186,7 @@ class Transaction:
 
     async def _finish(self, accepted: list[QueuedRecipient]) -> None:
         crash.point("delivery.sent")
+        self._watch.start("reply")
         try:
             reply = await self._reply(self._timeouts.done, closing=False)
         except Broken:
@@ -209,6 +218,7 @@ class Transaction:
             for recipient in self._recipients:
                 self._result(recipient, mail)
             return []
+        self._watch.start("data")
         accepted: list[QueuedRecipient] = []
         for recipient, reply in zip(self._recipients, rcpts, strict=False):
             if reply.positive:

@@ -10,10 +10,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from mailboat_common.ids import encode_id
-from mailboat_store_client.queue import AttemptReport, ClaimToken, Outcome, QueueId, RecipientReport
+from mailboat_store_client.queue import (
+    NO_PHASES,
+    AttemptReport,
+    ClaimToken,
+    Outcome,
+    Phases,
+    QueueId,
+    RecipientReport,
+)
 from mailboat_store_client.types import NO_ACCOUNT, AccountId
 
 from ..db import schema
@@ -100,7 +108,7 @@ class Report(_Ending):
                 recipients.append(recipient)
                 continue
             recipients.append(_reported(recipient, report, attempt, ws.now))
-            _tell(ws, document, recipients[-1])
+            _tell(ws, document, recipients[-1], self._report.phases)
             suppress(ws, document["t"], report)
             if report.outcome is Outcome.DELIVERED:
                 seconds.append((ws.now - document["created_at"]) / 1000)
@@ -222,11 +230,17 @@ def _expired(ws: Workspace, document: Document, recipient: Document) -> Document
     return changed
 
 
-def _tell(ws: Workspace, document: Document, recipient: Document) -> None:
+def _tell(ws: Workspace, document: Document, recipient: Document, phases: Phases = NO_PHASES) -> None:
     """A trace event of what became of a recipient."""
     last = recipient["last"]
-    details = {"recipient": recipient["address"], "queue": encode_id(bytes(document["_id"]))}
+    details = {
+        "recipient": recipient["address"],
+        "queue": encode_id(bytes(document["_id"])),
+        "attempt": last["attempt"],
+    }
     details |= {name: last[name] for name in ("status", "reply", "reason", "host", "tls") if last[name]}
+    if spent := {name: ms for name, ms in asdict(phases).items() if ms is not None}:
+        details["phases"] = spent
     if recipient.get("expired"):
         details["expired"] = True
     kind = {DELIVERED: "delivered", FAILED: "failed"}.get(recipient["state"], "deferred")

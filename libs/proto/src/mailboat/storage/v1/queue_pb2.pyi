@@ -171,15 +171,34 @@ class ReportRequest(_message.Message):
         tls: str
         dsn_passed_on: bool
         def __init__(self, address: _Optional[str] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., status: _Optional[str] = ..., reply: _Optional[str] = ..., reason: _Optional[str] = ..., host: _Optional[str] = ..., tls: _Optional[str] = ..., dsn_passed_on: _Optional[bool] = ...) -> None: ...
+    class Phases(_message.Message):
+        __slots__ = ("lookup", "wait", "connect", "tls", "mail", "data", "reply")
+        LOOKUP_FIELD_NUMBER: _ClassVar[int]
+        WAIT_FIELD_NUMBER: _ClassVar[int]
+        CONNECT_FIELD_NUMBER: _ClassVar[int]
+        TLS_FIELD_NUMBER: _ClassVar[int]
+        MAIL_FIELD_NUMBER: _ClassVar[int]
+        DATA_FIELD_NUMBER: _ClassVar[int]
+        REPLY_FIELD_NUMBER: _ClassVar[int]
+        lookup: int
+        wait: int
+        connect: int
+        tls: int
+        mail: int
+        data: int
+        reply: int
+        def __init__(self, lookup: _Optional[int] = ..., wait: _Optional[int] = ..., connect: _Optional[int] = ..., tls: _Optional[int] = ..., mail: _Optional[int] = ..., data: _Optional[int] = ..., reply: _Optional[int] = ...) -> None: ...
     class Attempt(_message.Message):
-        __slots__ = ("claim", "recipients", "final")
+        __slots__ = ("claim", "recipients", "final", "phases")
         CLAIM_FIELD_NUMBER: _ClassVar[int]
         RECIPIENTS_FIELD_NUMBER: _ClassVar[int]
         FINAL_FIELD_NUMBER: _ClassVar[int]
+        PHASES_FIELD_NUMBER: _ClassVar[int]
         claim: Claim
         recipients: _containers.RepeatedCompositeFieldContainer[ReportRequest.Recipient]
         final: bool
-        def __init__(self, claim: _Optional[_Union[Claim, _Mapping]] = ..., recipients: _Optional[_Iterable[_Union[ReportRequest.Recipient, _Mapping]]] = ..., final: _Optional[bool] = ...) -> None: ...
+        phases: ReportRequest.Phases
+        def __init__(self, claim: _Optional[_Union[Claim, _Mapping]] = ..., recipients: _Optional[_Iterable[_Union[ReportRequest.Recipient, _Mapping]]] = ..., final: _Optional[bool] = ..., phases: _Optional[_Union[ReportRequest.Phases, _Mapping]] = ...) -> None: ...
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     attempts: _containers.RepeatedCompositeFieldContainer[ReportRequest.Attempt]
     def __init__(self, attempts: _Optional[_Iterable[_Union[ReportRequest.Attempt, _Mapping]]] = ...) -> None: ...
