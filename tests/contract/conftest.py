@@ -27,7 +27,7 @@ from mailboat_common.sockets import listening_socket
 from mailboat_store_client.http import HttpStore
 from mailboat_store_client.memory import MemoryStore
 from mailboat_store_client.memory.queue import MemoryQueue
-from mailboat_store_client.ports import Delivery, Directory, MailboxRead, MailboxWrite
+from mailboat_store_client.ports import Delivery, Directory, MailboxRead, MailboxWrite, Trace
 from mailboat_store_client.queue import Job, Queue, QueueId, Transport
 from mailboat_store_client.types import AccountId, MailboxChanged
 from storage_api.assembly import ApiStore
@@ -207,6 +207,7 @@ class CallersOf:
     write: MailboxWrite
     delivery: Delivery
     queue: Queue
+    trace: Trace
     clients: tuple[HttpStore, ...]
 
     async def ready(self) -> bool:
@@ -242,7 +243,7 @@ async def http_world(server: Callable[[], Mongod], tmp: Path) -> AsyncIterator[W
         smtp, imap, pop3, worker = (clients[c] for c in callers)
         read: Any = WithMaildrop(imap.read, pop3.read)
         write: Any = WithMaildrop(imap.write, pop3.write)
-        store = CallersOf(smtp.directory, read, write, smtp.delivery, worker.queue, tuple(clients.values()))
+        store = CallersOf(smtp.directory, read, write, smtp.delivery, worker.queue, imap.trace, tuple(clients.values()))
         yield World(
             store,
             world.events,

@@ -51,7 +51,7 @@ class SlowStore:
 
     def __init__(self, store: MemoryStore, rng: random.Random, loses: float) -> None:
         self._store, self._rng, self._loses = store, rng, loses
-        self.directory, self.delivery = store.directory, store.delivery
+        self.directory, self.delivery, self.trace = store.directory, store.delivery, store.trace
         self.read, self.write = _Port(store.read, rng), _Port(store.write, rng)
         self._tasks: set[asyncio.Task[None]] = set()
 

@@ -74,6 +74,7 @@ class SplitStore:
         self.read = self._stores["imap_gateway"].read
         self.write = _Write(self._stores["imap_gateway"].write, self._stores["pop3_gateway"].write)
         self.delivery = self._stores["smtp_ingress"].delivery
+        self.trace = self._stores["imap_gateway"].trace
 
     async def start(self) -> None:
         for store in self._stores.values():

@@ -12,7 +12,14 @@ import aiohttp
 import pytest
 from google.protobuf.descriptor import ServiceDescriptor
 from mailboat.common.v1 import common_pb2 as common
-from mailboat.storage.v1 import delivery_pb2, directory_pb2, mailbox_read_pb2, mailbox_write_pb2, queue_pb2
+from mailboat.storage.v1 import (
+    delivery_pb2,
+    directory_pb2,
+    mailbox_read_pb2,
+    mailbox_write_pb2,
+    queue_pb2,
+    trace_pb2,
+)
 from mailboat_common.config import SecretFile
 from mailboat_common.errors import Internal, Refused, RefusedCode, Unavailable
 from mailboat_common.ids import trace_id, uuid7
@@ -60,7 +67,7 @@ async def world() -> AsyncIterator[World]:
 
 def test_every_method_of_the_contracts_is_served() -> None:
     services: list[ServiceDescriptor] = []
-    for module in (directory_pb2, mailbox_read_pb2, mailbox_write_pb2, delivery_pb2, queue_pb2):
+    for module in (directory_pb2, mailbox_read_pb2, mailbox_write_pb2, delivery_pb2, queue_pb2, trace_pb2):
         services += module.DESCRIPTOR.services_by_name.values()
     declared = {f"{service.name}/{method.name}" for service in services for method in service.methods}
     assert declared == set(METHODS) | {READ}
@@ -74,6 +81,9 @@ def test_callers_see_no_more_than_they_need() -> None:
     assert not any(method.startswith("Queue") for methods in others for method in methods)
     assert not any("Maildrop" in method for method in ALLOWED["imap_gateway"])
     assert not any(method.startswith("Mailbox") for method in ALLOWED["smtp_ingress"])
+    assert [method for method in ALLOWED["imap_gateway"] if method.startswith("Trace")] == ["TraceService/Announced"]
+    others = (ALLOWED[caller] for caller in ALLOWED if caller != "imap_gateway")
+    assert not any(method.startswith("Trace") for methods in others for method in methods)
     assert not any(method.startswith("Delivery") for method in ALLOWED["pop3_gateway"] | ALLOWED["imap_gateway"])
 
 

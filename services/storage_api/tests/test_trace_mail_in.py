@@ -8,7 +8,15 @@ from dataclasses import replace
 
 import pytest
 from mailboat_common.ids import trace_id
-from mailboat_store_client.types import Answered, DeliveryStatus, Envelope, EnvelopeRecipient, Reception
+from mailboat_store_client.types import (
+    Announcement,
+    Answered,
+    DeliveryStatus,
+    Envelope,
+    EnvelopeRecipient,
+    Reception,
+)
+from storage_api.db import schema
 from storage_api.db.driver import Database
 from storage_api.store.hooks import Hooks, TraceEvent
 from storage_api.store.mongo import MongoStore
@@ -130,3 +138,31 @@ async def test_a_notice_of_success_names_the_message_and_the_message_its_notice(
     assert (notice.trace_id, notice.details["notice"]) == (wished.trace_id, written.trace_id)
     assert written.details["about"] == wished.trace_id
     assert written.at >= before
+
+
+async def test_an_announcement_is_a_step_of_the_trace_that_brought_the_body(
+    db: Database, store: MongoStore, trace: list[TraceEvent]
+) -> None:
+    account = await new_account(db)
+    one = envelope(account)
+    (result,) = (await store.delivery.deliver(one, MESSAGE)).recipients
+    assert result.mailbox_id is not None
+    rows = (await store.read.changes(account, result.mailbox_id, 0)).changed
+    told = Announcement(account, result.mailbox_id, result.uid, rows.body_id(0), AT, 3)
+    assert await store.trace.announced([told], by="imap-1/7") == 1
+    (event,) = of_kind(trace, "announced")
+    details = {"sessions": 3, "by": "imap-1/7"}
+    assert event == TraceEvent(one.trace_id, AT, "announced", account, result.mailbox_id, result.uid, details)
+
+
+async def test_a_body_of_the_release_before_has_no_trace_to_tell(
+    db: Database, store: MongoStore, trace: list[TraceEvent]
+) -> None:
+    account = await new_account(db)
+    (result,) = (await store.delivery.deliver(envelope(account), MESSAGE)).recipients
+    assert result.mailbox_id is not None
+    await db[schema.BODIES].update_many({"a": account}, {"$unset": {"t": ""}})
+    rows = (await store.read.changes(account, result.mailbox_id, 0)).changed
+    told = Announcement(account, result.mailbox_id, result.uid, rows.body_id(0), AT, 1)
+    assert await store.trace.announced([told], by="imap-1/7") == 0
+    assert of_kind(trace, "announced") == []

@@ -16,12 +16,13 @@ from mailboat.storage.v1 import delivery_pb2 as delivery
 from mailboat.storage.v1 import directory_pb2 as directory
 from mailboat.storage.v1 import mailbox_read_pb2 as read
 from mailboat.storage.v1 import mailbox_write_pb2 as write
+from mailboat.storage.v1 import trace_pb2 as trace
 from mailboat_common.config import SecretFile, StorageClientSettings
 from mailboat_common.errors import Internal, Unavailable
 from mailboat_common.lifecycle import Lifecycle
 from mailboat_common.log import get_logger
 
-from . import codec, codec_account, codec_append, codec_delivery
+from . import codec, codec_account, codec_append, codec_delivery, codec_trace
 from .balance import Balancer
 from .channel import CALL_SECONDS, Channel
 from .columns import U32, pack_ids, pack_numbers
@@ -30,6 +31,7 @@ from .http_queue import HttpQueue
 from .types import (
     NO_ACCOUNT,
     AccountId,
+    Announcement,
     Answered,
     AppendMessage,
     AppendResult,
@@ -78,6 +80,7 @@ class HttpStore:
         self.write = HttpMailboxWrite(self._channel)
         self.delivery = HttpDelivery(self._channel)
         self.queue = HttpQueue(self._channel)
+        self.trace = HttpTrace(self._channel)
 
     async def start(self) -> None:
         """Resolves the addresses and begins to watch them; storage_api need not answer yet."""
@@ -344,6 +347,18 @@ class HttpDelivery:
         except Unavailable as error:
             # Lost without harm: a client that comes back with the same bytes is then told of a duplicate.
             log.warning("confirmations lost", trace_ids=trace_ids, cause=error.private)
+
+
+class HttpTrace:
+    """The Trace port."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    async def announced(self, announcements: Sequence[Announcement], *, by: str) -> int:
+        request = codec_trace.to_announced(announcements, by).SerializeToString()
+        answer = await self._channel.call("TraceService/Announced", (request,), repeat=False)
+        return _decoded(lambda: trace.AnnouncedResponse.FromString(answer).traced)
 
 
 def _decoded(decode: Callable[[], R]) -> R:

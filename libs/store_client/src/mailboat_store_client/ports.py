@@ -19,6 +19,7 @@ from .queue import Queue
 from .types import (
     NO_ACCOUNT,
     AccountId,
+    Announcement,
     Answered,
     AppendMessage,
     AppendResult,
@@ -242,6 +243,16 @@ class Delivery(Protocol):
         """
 
 
+class Trace(Protocol):
+    """What becomes of messages, for operators: nothing relies on it, and whatever is told here may be lost."""
+
+    async def announced(self, announcements: Sequence[Announcement], *, by: str) -> int:
+        """Clients were told of up to 1,000 messages by the process `by`. Returns how many of these have a trace.
+
+        A message that wasn't delivered but appended has none. A repeat is told twice.
+        """
+
+
 class Store(Protocol):
     """All ports of one store, as a service's main wires them."""
 
@@ -255,6 +266,8 @@ class Store(Protocol):
     def delivery(self) -> Delivery: ...
     @property
     def queue(self) -> Queue: ...
+    @property
+    def trace(self) -> Trace: ...
     async def ready(self) -> bool:
         """Whether the store answers now; for /readyz."""
 

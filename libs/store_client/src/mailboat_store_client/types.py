@@ -477,6 +477,18 @@ class DeliverResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Announcement:
+    """Clients were told of a message by EXISTS: `sessions` of them, the first at `at` (ms since the epoch)."""
+
+    account_id: AccountId
+    mailbox_id: MailboxId
+    uid: int
+    body_id: BodyId
+    at: int
+    sessions: int
+
+
+@dataclass(frozen=True, slots=True)
 class MaildropLease:
     """POP3's exclusive maildrop (RFC 1939 4): valid until `expires_at` (ms) unless renewed; `token` is needed
     to renew and release.

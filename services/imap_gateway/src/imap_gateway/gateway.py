@@ -11,6 +11,7 @@ from mailboat_common.limits import ByteBudget, PerKey
 from mailboat_store_client.ports import Store
 from mailboat_store_client.types import AccountId
 
+from .announcer import Announcer
 from .bodies import Bodies
 from .policy import Policy
 from .views import Views
@@ -43,9 +44,11 @@ class Gateway:
     bodies: Bodies = field(init=False)
     in_flight: ByteBudget = field(init=False)
     accounts: PerKey[AccountId] = field(init=False)
+    announcer: Announcer = field(init=False)
 
     def __post_init__(self) -> None:
         policy = self.policy
         self.bodies = Bodies(self.store.read, policy.body_cache)
         self.in_flight = ByteBudget(policy.bytes_in_flight)
         self.accounts = PerKey(policy.sessions_per_account)
+        self.announcer = Announcer(self.store.trace)

@@ -47,6 +47,8 @@ def main() -> None:
         life.spawn(bus.run(), "bus")
         life.on_close(bus.close)
         life.spawn(views.keep_polling(lambda: news.connected), "poll")
+        life.spawn(gateway.announcer.run(), "announcer")
+        life.on_close(gateway.announcer.flush)
 
         await serve_for_life(life, build_server(settings, gateway, certificates))
 

@@ -258,8 +258,10 @@ class Session:
         known = selected.tracker.ceiling
         for line in selected.updates(expunge=expunge, told_as=self.told_as, flags=flags):
             self.write(line)
-        if self.notifier is not None and selected.tracker.ceiling > known:
-            self.notifier.announced(known + 1, selected.tracker.ceiling)
+        if selected.tracker.ceiling > known:
+            self.gateway.announcer.told(selected.view, known)
+            if self.notifier is not None:
+                self.notifier.announced(known + 1, selected.tracker.ceiling)
 
     def wake(self) -> None:
         """The selected mailbox changed: in IDLE the client is told at once, if it reads; else with its next command.

@@ -15,7 +15,7 @@ from mailboat_common.errors import StartupError
 from mailboat_common.lifecycle import Lifecycle
 from mailboat_common.log import get_logger
 from mailboat_common.sockets import listening_socket
-from mailboat_store_client.ports import Delivery, MailboxRead, MailboxWrite
+from mailboat_store_client.ports import Delivery, MailboxRead, MailboxWrite, Trace
 from mailboat_store_client.queue import Queue
 
 from .audit_log import AuditLog
@@ -269,6 +269,7 @@ class ApiStore:
         self.write: MailboxWrite = mongo.write
         self.delivery: Delivery = mongo.delivery
         self.queue: Queue = mongo.queue
+        self.trace: Trace = mongo.trace
 
     async def ready(self) -> bool:
         """Whether MongoDB answers."""

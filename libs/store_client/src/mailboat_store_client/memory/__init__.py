@@ -13,13 +13,14 @@ from .directory import MemoryDirectory
 from .queue import MemoryQueue
 from .read import MemoryMailboxRead
 from .state import State
+from .trace import MemoryTrace
 from .write import MemoryMailboxWrite
 
 __all__ = ["MemoryStore"]
 
 
 class MemoryStore(State):
-    """All ports in one object: `store.directory`, `.read`, `.write`, `.delivery`, `.queue` are views of the same state.
+    """All ports in one object: `store.directory`, `.read`, `.write`, `.delivery`, `.queue`, `.trace` on one state.
 
     `add_account` makes an account with the default mailboxes; `subscribe` registers a callback for
     `MailboxChanged` news.
@@ -32,6 +33,7 @@ class MemoryStore(State):
         self.write = MemoryMailboxWrite(self)
         self.queue = MemoryQueue(self)
         self.delivery = MemoryDelivery(self, self.queue)
+        self.trace = MemoryTrace(self)
 
     async def ready(self) -> bool:
         """Whether the store answers."""

@@ -129,9 +129,10 @@ class MemoryDelivery:
         mailbox = self._target(account, recipient.mailbox)
         body_id = BodyId(uuid7())
         account.bodies[body_id] = content
-        delta = self._state.add_rows(
-            account, mailbox, [(body_id, [0] * MAX_FLAG_WORDS, self._state.clock(), len(content))]
-        )
+        self._state.traces[account.account_id, body_id] = envelope.trace_id
+        now = self._state.clock()
+        rows = [(body_id, [0] * MAX_FLAG_WORDS, now, len(content))]
+        delta = self._state.add_rows(account, mailbox, rows, now)
         self._state.delivered[duplicate] = envelope.trace_id
         result = RecipientResult(recipient.address, DeliveryStatus.FILED, delta.changed.uids[0], mailbox.mailbox_id)
         account.done[key] = result

@@ -154,6 +154,7 @@ class State:
         self.groups: dict[str, tuple[tuple[str, ...], str]] = {}
         self.delivered: dict[tuple[bytes, str, str], str] = {}
         self.confirmed: set[str] = set()
+        self.traces: dict[tuple[AccountId, BodyId], str] = {}
         self.domain_retention: dict[str, int] = {}
         self.available = True
         self._listeners: list[Callable[[MailboxChanged], None]] = []
@@ -253,13 +254,20 @@ class State:
             first_recent=mailbox.first_recent,
         )
 
-    def add_rows(self, account: Account, mailbox: Mailbox, rows: Sequence[tuple[BodyId, list[int], int, int]]) -> Delta:
+    def add_rows(
+        self,
+        account: Account,
+        mailbox: Mailbox,
+        rows: Sequence[tuple[BodyId, list[int], int, int]],
+        saved_at: int | None = None,
+    ) -> Delta:
         """Add (body, words, internal date, size) rows under one new modseq; usage grows with them."""
+        saved_at = self.clock() if saved_at is None else saved_at
         before = mailbox.modseq
         mailbox.modseq += 1
         added = []
         for body_id, words, internal_date, size in rows:
-            row = Row(mailbox.uid_next, mailbox.modseq, words, body_id, internal_date, self.clock(), size)
+            row = Row(mailbox.uid_next, mailbox.modseq, words, body_id, internal_date, saved_at, size)
             mailbox.uid_next += 1
             mailbox.rows[row.uid] = row
             account.usage += size

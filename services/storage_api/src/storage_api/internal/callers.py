@@ -60,6 +60,7 @@ ALLOWED: dict[str, frozenset[str]] = {
         "MailboxReadService/Quota",
         "MailboxReadService/Annotations",
         "MailboxWriteService/Annotate",
+        "TraceService/Announced",
     },
     "pop3_gateway": (_READ - {"MailboxReadService/Tree"})
     | _MAILDROP

@@ -15,7 +15,8 @@ from mailboat.storage.v1 import directory_pb2 as directory
 from mailboat.storage.v1 import mailbox_read_pb2 as read
 from mailboat.storage.v1 import mailbox_write_pb2 as write
 from mailboat.storage.v1 import queue_pb2 as queue
-from mailboat_store_client import codec, codec_account, codec_append, codec_delivery, codec_queue
+from mailboat.storage.v1 import trace_pb2 as trace
+from mailboat_store_client import codec, codec_account, codec_append, codec_delivery, codec_queue, codec_trace
 from mailboat_store_client.columns import U32, unpack, unpack_ids
 from mailboat_store_client.framing import cut, unframe
 from mailboat_store_client.ports import Store
@@ -35,6 +36,7 @@ MAX_CONFIRMED = 1000
 MAX_CLAIMS = 100
 MAX_RENEWED = 10_000
 MAX_REPORTS = 1000
+MAX_ANNOUNCED = 1000
 KEY_BYTES = 16
 
 
@@ -378,6 +380,17 @@ async def _report(store: Store, body: bytes) -> Sequence[bytes]:
     return (queue.ReportResponse(taken=taken).SerializeToString(),)
 
 
+# Trace
+
+
+async def _announced(store: Store, body: bytes) -> Sequence[bytes]:
+    request = _given(trace.AnnouncedRequest.FromString, body)
+    announcements = _given(codec_trace.from_announced, request)
+    _at_most(len(announcements), MAX_ANNOUNCED, "announcements")
+    traced = await store.trace.announced(announcements, by=request.by)
+    return (trace.AnnouncedResponse(traced=traced).SerializeToString(),)
+
+
 READ = "MailboxReadService/Read"
 
 GROWING = frozenset({"DeliveryService/Deliver", "MailboxWriteService/Append", "MailboxWriteService/Replace"})
@@ -419,4 +432,5 @@ METHODS: dict[str, Method] = {
     "QueueService/Content": _content,
     "QueueService/Renew": _renew,
     "QueueService/Report": _report,
+    "TraceService/Announced": _announced,
 }

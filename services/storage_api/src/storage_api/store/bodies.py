@@ -2,7 +2,8 @@
 
 bodies  _id body id (UUIDv7), a account, v, size, header_size, dict (zstd dictionary, 0: none), header and text (zstd),
         structure, envelope, bodystructure, body, preview, thread, sort (mailboat_mime.SortKeys; absent in a body stored
-        before there were any); segments (packed) if the message is over 64 KB, and
+        before there were any), t (trace id of the delivery that brought it; absent in an appended one); segments
+        (packed) if the message is over 64 KB, and
         blobs [sha256] if any of them is in the blob store; dead_since (ms) once the collector found no reference
 
 Rules: a document is inserted by the transaction that refers to it (store.md, rule 1), so an entry without its body

@@ -168,7 +168,7 @@ class Deliver(Mutation[RecipientResult]):
             size=self._body.size,
         )
         edit.add(ws, account, mailbox, new)
-        ws.insert(schema.BODIES, self._body.document)
+        ws.insert(schema.BODIES, {**self._body.document, "t": trace_id})
         leave_duplicate_keys(ws, self._keys, trace_id)
         self._tell_filed(ws, mailbox.mailbox_id, uid)
         if self._header:

@@ -18,9 +18,9 @@ class TraceEvent:
     """One step of a message's journey; `at` is ms since the epoch.
 
     `kind` is received, accepted, filed, duplicate, over_quota, gone or forwarded; answered (what its client was told),
-    offered_again (by another transaction, whose duplicate it is); on the way out queued, attempt, delivered, deferred,
-    failed, notice (to the sender), untold, suppressed, and held, released, retried, rerouted or removed by an operator.
-    A notice's own trace begins with written.
+    offered_again (by another transaction, whose duplicate it is), announced (to clients, by EXISTS); on the way out
+    queued, attempt, delivered, deferred, failed, notice (to the sender), untold, suppressed, and held, released,
+    retried, rerouted or removed by an operator. A notice's own trace begins with written.
     """
 
     trace_id: str

@@ -1,10 +1,11 @@
-"""The store on MongoDB, put together: one committer, the four ports, the bodies."""
+"""The store on MongoDB, put together: one committer, the ports, the bodies."""
 
 from __future__ import annotations
 
 from ..db.driver import Database
 from ..queue.policy import QueuePolicy
 from ..queue.port import MongoQueue
+from .announcements import MongoTrace
 from .bodies import Bodies
 from .committer import Committer
 from .delivery import MongoDelivery, Sign
@@ -33,6 +34,7 @@ class MongoStore:
         self.write = MongoMailboxWrite(db, self.committer, self.bodies)
         self.delivery = MongoDelivery(db, self.committer, self.bodies, hooks, sign)
         self.queue = MongoQueue(db, self.committer, hooks)
+        self.trace = MongoTrace(db, hooks)
 
     async def ready(self) -> bool:
         """Whether MongoDB's primary answers."""
