@@ -16,7 +16,7 @@ from mailboatctl.main import main
 TOKEN = "a-token-of-the-test"
 PAGE = 2
 NEW = {"quota_bytes": 0, "quota_messages": 0, "used_bytes": 0, "messages": 0, "disabled": False, "created_at": 0}
-STEP = {"at": 1767323045678, "kind": "accepted", "account": None, "mailbox": "INBOX", "details": {"listener": "smtp"}}
+STEP = {"at": 1767323045678, "kind": "accepted", "account": None, "mailbox": "INBOX", "details": {"recipients": 2}}
 
 
 WEBHOOK = {
@@ -446,16 +446,11 @@ def test_tokens(api: Api, run: Run) -> None:
 def test_trace(api: Api, run: Run) -> None:
     status, text, _ = run("trace", "known")
     assert status == 0
-    assert text.split() == [
-        "time",
-        "event",
-        "details",
-        "2026-01-02",
-        "03:04:05.678Z",
-        "accepted",
-        "mailbox=INBOX",
-        "listener=smtp",
+    assert [line.split(maxsplit=4) for line in text.splitlines()] == [
+        ["time", "+s", "service", "what"],
+        ["2026-01-02", "03:04:05.678Z", "+0.000", "storage_api", "accepted for 2 recipients, to be filed one by one"],
     ]
+    assert json.loads(run("trace", "known", "--json")[1]) == {"trace_id": "known", "events": [STEP]}
     assert run("trace", "other")[0] == 1
 
 

@@ -1,4 +1,4 @@
-"""A message's journey for operators: events by trace id, kept for 30 days.
+"""A message's journey for operators: events by trace id (`store/hooks.py` names them), kept for 30 days.
 
 Events are gathered for 200 ms or until there are 200 and written without waiting for a majority. A crash may lose the
 last of them and nothing relies on them (store.md): mail never waits for its trace.

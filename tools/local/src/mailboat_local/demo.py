@@ -10,16 +10,15 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from mailboatctl.client import Client, segment
+from mailboatctl.commands.trace import print_timeline
 from mailboatctl.errors import ApiRefused
 from mailboatctl.smoke.endpoint import Endpoint
 from mailboatctl.smoke.imap_idle import IdleClient
 from mailboatctl.smoke.mail import OUTSIDER, Sent, compare, send
 from rich.console import Console
-from rich.table import Table
 
 from mailboat_local.layout import StackError
 from mailboat_local.stack import Stack
@@ -95,15 +94,10 @@ class Demo:
         deadline = time.monotonic() + 10
         while not (events := _events(api, trace_id)) and time.monotonic() < deadline:
             time.sleep(0.2)  # traces are written in batches, a moment after the commit
-        table = Table(title=f"trace {trace_id}", title_justify="left", box=None, show_header=False)
-        for event in events:
-            when = datetime.fromtimestamp(event["at"] / 1000, UTC).strftime("%H:%M:%S.%f")[:-3]
-            values = {key: event[key] for key in ("account", "mailbox", "message")} | event["details"]
-            shown = " ".join(f"{key}={value}" for key, value in values.items() if value not in (None, ""))
-            table.add_row(when, event["kind"], shown)
-        self._console.print(table)
         if not events:
             raise StackError(f"There is no trace of {trace_id}.")
+        self._console.print(f"\ntrace {trace_id}", soft_wrap=True, highlight=False)
+        print_timeline(events, self._console)
 
     def _commands(self, trace_id: str) -> None:
         smtp, imap = self._smtp, self._stack.ports("imap_gateway-1")

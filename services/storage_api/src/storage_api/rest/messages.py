@@ -49,7 +49,7 @@ async def raw_message(
 
 @router.get("/trace/{trace_id}", summary="Follow a message's journey", responses=described(404))
 async def show_trace(trace_id: Annotated[str, Path(max_length=64)], ctx: Ctx, _caller: Caller) -> TraceOut:
-    """A message's journey, oldest step first. Kept for 30 days."""
+    """From its client's connection to the clients and servers it went to, oldest step first. Kept for 30 days."""
     steps = await ctx.trace.timeline(trace_id.lower())
     if not steps:
         raise Refused(RefusedCode.NOT_FOUND, "Nothing is known of this trace id")
