@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from mailboat_local.layout import StackError
+from mailboat_local.main import main
 from mailboat_local.process import free_offset
 from mailboat_local.stack import Stack, clean
 from pymongo import MongoClient
@@ -41,6 +42,21 @@ def test_stack_json_lets_another_command_find_it(stack: Stack) -> None:
     record = json.loads(stack.layout.stack_file.read_text())
     assert record["processes"]["mongod-1"]["pid"] == stack.pid("mongod-1")
     assert record["processes"]["rabbitmq-1"]["ports"]["amqp"] == stack.settings.port_offset + 5672
+
+
+def test_up_takes_some_services_alone_and_no_unknown_one(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = str(stack.layout.root)
+    monkeypatch.setattr("sys.argv", ["mailboat-local", "up", "--directory", root, "--only", "storage_api"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    assert [name for name in stack.processes.names() if name not in SERVERS] == ["storage_api-1"]
+    assert stack.up() == [], "what isn't wanted is ended"
+    assert stack.processes.names() == sorted(SERVERS)
+    monkeypatch.setattr("sys.argv", ["mailboat-local", "up", "--directory", root, "--only", "storage"])
+    with pytest.raises(SystemExit) as refused:
+        main()
+    assert refused.value.code == StackError.status
 
 
 def test_mongod_is_a_journaled_replica_set_with_short_transactions(stack: Stack) -> None:

@@ -18,7 +18,7 @@ from mailboat_local import mongo, rabbit, services
 from mailboat_local import stack as stacks
 from mailboat_local.demo import Demo
 from mailboat_local.display import readiness
-from mailboat_local.layout import Layout, StackError, StackSettings
+from mailboat_local.layout import SERVICES, Layout, StackError, StackSettings
 from mailboat_local.logs import Follower, Printer
 from mailboat_local.process import MARK, describe_os_error
 from mailboat_local.smoke import targets
@@ -53,9 +53,15 @@ def _escape(text: str) -> str:
 
 
 @app.command()
-def up(directory: Directory = DEFAULT) -> None:
+def up(
+    directory: Directory = DEFAULT,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this service, beside MongoDB and RabbitMQ; may be repeated. Ends the others."),
+    ] = None,
+) -> None:
     """Start what is missing, in the background, and wait until all of it is ready."""
-    stack = _stack(directory)
+    stack = _stack(directory, only)
     supervisor = stack.processes.pid(SUPERVISOR)
     if supervisor is not None:
         out.print(f"The stack is running in the foreground (make run, pid {supervisor}).")
@@ -71,7 +77,8 @@ def up(directory: Directory = DEFAULT) -> None:
         out.print(f"Started {', '.join(started)}.")
     else:
         out.print("Already running; nothing to start.")
-    _say_where(stack)
+    if not only:
+        _say_where(stack)
 
 
 @app.command()
@@ -206,12 +213,16 @@ def clean(directory: Directory = DEFAULT) -> None:
     out.print(f"{directory} is gone.")
 
 
-def _stack(directory: Path) -> Stack:
-    """The stack as the environment wants it; what it doesn't name stays as in a running stack."""
+def _stack(directory: Path, only: list[str] | None = None) -> Stack:
+    """The stack as the environment wants it, or `only` some of its services; what the environment doesn't name stays
+    as in a running stack.
+    """
+    if unknown := set(only or ()) - set(SERVICES):
+        raise StackError(f"No service {', '.join(sorted(unknown))}. There are {', '.join(SERVICES)}.")
     wanted = StackSettings.from_environment(os.environ, services.all_settings())
     running = Stack.running(directory)
     if running is None or not any(running.pid(name) for name in running.names):
-        return Stack(directory, settings=wanted)
+        return Stack(directory, settings=wanted, only=only or SERVICES)
     kept = running.settings
     for variable, have, want in (
         ("MB_PORT_OFFSET", kept.port_offset, wanted.port_offset),
@@ -228,6 +239,7 @@ def _stack(directory: Path) -> Stack:
             port_offset=kept.port_offset, replicas=replicas, hostname=hostname, mongodb_uri=kept.mongodb_uri,
             amqp_url=kept.amqp_url, passed_on=kept.passed_on | wanted.passed_on,
         ),
+        only=only or SERVICES,
     )  # fmt: skip
 
 
