@@ -50,6 +50,33 @@ async def test_every_end_has_its_words() -> None:
         await draining
 
 
+async def test_a_mailbox_that_was_put_back_ends_its_sessions_and_is_opened_anew() -> None:
+    async with imap_gateway() as running:
+        session, idling = await running.session("INBOX"), await running.session("INBOX")
+        for number in range(3):
+            await session.append("INBOX", b"Subject: %d\r\n\r\n" % number)
+        await idling.ok("NOOP")
+        idling.send(b"i IDLE\r\n")
+        await idling.until(b"+")
+        (account,) = running.store.accounts.values()
+        (inbox,) = (mailbox for mailbox in account.mailboxes.values() if mailbox.name == "INBOX")
+        inbox.rows.popitem()
+        inbox.modseq -= 1
+        session.send(b"n NOOP\r\n")
+        assert await goodbye(session) == b"* BYE Mailbox is gone", "an older state than it has seen"
+        assert await goodbye(idling) == b"* BYE Mailbox is gone"
+        warm = await running.session("INBOX")
+        await warm.ok("UNSELECT")
+        inbox.uid_validity += 100_000
+        inbox.modseq += 1 << 32
+        assert b"* OK [UIDVALIDITY %d] " % inbox.uid_validity in b"\n".join(await warm.ok("SELECT INBOX"))
+        assert b"* 2 EXISTS" in b"\n".join(await warm.ok("SELECT INBOX"))
+        inbox.uid_validity += 100_000
+        inbox.modseq += 1 << 32
+        await running.gateway.views.poll()
+        assert await goodbye(warm) == b"* BYE Mailbox is gone"
+
+
 async def test_a_login_that_was_given_back_must_be_quick_again() -> None:
     async with imap_gateway(policy=replace(TEST_POLICY, login_seconds=0.1)) as running:
         client = await running.session("INBOX")

@@ -208,6 +208,10 @@ class View:
         self._take_head(changes.head)
         self._apply(changes.changed, changes.vanished, changes.head.highest_modseq, None)
 
+    def contradicted(self, head: MailboxHead) -> bool:
+        """Whether the store, asked for changes since `sync`, shows another history: a backup was put back."""
+        return head.uid_validity != self.uid_validity or head.highest_modseq < self.sync
+
     def apply_delta(self, delta: Delta, origin: Watcher | None) -> bool:
         """Apply a mutation's result. False: it doesn't join on to `sync`, so the store must be asked."""
         if delta.modseq_after <= self.sync:

@@ -7,6 +7,8 @@ Rules:
 - News (`on_news`) only says that there is something to ask for: a lost event costs latency, never truth. Every
   POLL_SECONDS, every second while the news channel is down and at once when it is back, one call asks for all watched
   views.
+- A mailbox whose history is another one than the view's (a backup of the store was put back) is gone for its sessions,
+  and opened anew for the next.
 - A view without sessions stays in an LRU bounded by bytes; on SELECT it still asks for changes since its sync point.
 """
 
@@ -143,10 +145,9 @@ class Views:
         metrics.views.set(len(self._views))
 
     def _end(self, view: View) -> None:
-        """The mailbox is gone: sessions in it are told; the view goes with the last of them."""
+        """The mailbox is gone, or not what its sessions believe: they are told, and who opens it now gets another."""
         view.mark_deleted()
-        if not view.watchers:
-            self._forget(view)
+        self._forget(view)
 
     # --- staying current ---
 
@@ -190,6 +191,10 @@ class Views:
                 self._end(view)
                 return
             if view.sync == since:
+                if view.contradicted(changes.head):
+                    log.warning("a mailbox isn't what it was: a backup of the store was put back")
+                    self._end(view)
+                    return
                 self._names.pop((view.account_id, view.name), None)
                 view.apply_changes(changes)
                 self._names[view.account_id, view.name] = view.mailbox_id

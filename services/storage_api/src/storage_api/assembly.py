@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from mailboat_common import metrics
@@ -48,6 +49,8 @@ from .rest.app import create_app
 from .rest.context import Context
 from .rest.keys import Keys
 from .rest.sse import Streams
+from .restored.restore_job import RestoreJob
+from .restored.restores import Restores
 from .settings import Settings
 from .signer import Signer
 from .space import CHECK_SECONDS, Space
@@ -72,6 +75,7 @@ COUNT_SECONDS = 15.0
 DKIM_SECONDS = 300.0
 NOTICE_SECONDS = 0.5
 QUEUE_SECONDS = 0.5
+RESTORE_SECONDS = 1.0
 RETENTION_SECONDS = 900.0
 
 _pool_wait = metrics.histogram("mongodb_pool_wait_seconds", "Time an operation waited for a connection to MongoDB")
@@ -104,12 +108,14 @@ class Core:
         self.hooks = Hooks(on_commit=self.events.committed, on_trace=self.trace.record, on_queued=self.publisher.queued)
         self.dkim = DkimKeys(self.db, now_ms)
         self.signer = Signer(self.dkim)
+        self.restores = Restores(self.db, now_ms)
         self.mongo = MongoStore(
             self.db,
             self.hooks,
             sign=self.signer.sign,
             policy=settings.queue_policy(),
             with_events=settings.events_days > 0,
+            paused=self.restores.is_running,
         )
         try:
             self.domain_dns = DomainDns(self.dkim, resolver(settings.dns_servers), settings.hostname)
@@ -139,6 +145,7 @@ class Core:
         await migrate(self.db, STEPS)
         await check_privileges(self.db)
         await self.space.check()
+        await self.restores.look()
 
     async def _watch(self) -> None:
         """Keeps readiness, `dependency_up` and the disk check true."""
@@ -152,12 +159,20 @@ class Core:
                 say("MongoDB answers" if found else "MongoDB doesn't answer, waiting for it")
             self.database_up = found
             up.set(found)
+            if found:
+                await self._look_for_restores()
             if found and time.monotonic() - checked >= CHECK_SECONDS:
                 checked = time.monotonic()
                 try:
                     await self.space.check()
                 except PyMongoError as error:
                     log.warning("disk space of MongoDB unknown", cause=repr(error))
+
+    async def _look_for_restores(self) -> None:
+        try:
+            await self.restores.look()
+        except PyMongoError as error:
+            log.warning("it is unknown whether a restore is under way", cause=repr(error))
 
     async def _ping(self) -> bool:
         try:
@@ -213,6 +228,7 @@ class Api:
                 audit_log=AuditLog(db, now_ms),
                 webhooks=Webhooks(db, core.stream, now_ms),
                 streams=Streams(core.stream, self._is_draining),
+                restores=core.restores,
                 mailboxes=core.mongo.read,
                 write=core.mongo.write,
                 delivery=core.mongo.delivery,
@@ -280,7 +296,7 @@ class ApiStore:
 
 
 def jobs(core: Core, feeds: Feeds) -> list[Job]:
-    """The role `worker`: what is done again and again."""
+    """The role `worker`: what is done again and again; nothing else while a restored database is put right."""
     collector = Collector(core.db)
     retention = RetentionSweep(core.db, core.mongo.committer)
     directory = MongoDirectory(core.db, Authenticator(core.db, PasswordPool(), now_ms), now_ms)
@@ -300,7 +316,7 @@ def jobs(core: Core, feeds: Feeds) -> list[Job]:
         _accepted.set(await core.db["accepted"].count({}))
         return False
 
-    return [
+    waiting = [
         Job("accepted", 1.0, sweep),
         *feeds.jobs(),
         Job("collect", COLLECT_SECONDS, collect),
@@ -313,3 +329,14 @@ def jobs(core: Core, feeds: Feeds) -> list[Job]:
         Job("queue_sweep", COLLECT_SECONDS, queue.sweep),
         Job("retention", RETENTION_SECONDS, retention.run),
     ]
+    restore = Job("restore", RESTORE_SECONDS, RestoreJob(core.db, core.restores, core.hooks).run)
+    return [restore, *(replace(job, run=_unless(core.restores.is_running, job.run)) for job in waiting)]
+
+
+def _unless(hindered: Callable[[], bool], run: Callable[[int], Awaitable[bool]]) -> Callable[[int], Awaitable[bool]]:
+    """A job that does nothing meanwhile."""
+
+    async def run_unless(now: int) -> bool:
+        return False if hindered() else await run(now)
+
+    return run_unless

@@ -25,6 +25,7 @@ from mailboatctl.commands import (
 )
 from mailboatctl.commands.audit import audit
 from mailboatctl.commands.forwarding import catch_all, forward
+from mailboatctl.commands.restored import restored
 from mailboatctl.commands.smoke import smoke
 from mailboatctl.commands.trace import trace
 from mailboatctl.errors import CommandError
@@ -46,6 +47,7 @@ account.app.command("forward")(forward)
 domain.app.command("catch-all")(catch_all)
 app.command()(trace)
 app.command()(audit)
+app.command()(restored)
 app.command()(smoke)
 
 

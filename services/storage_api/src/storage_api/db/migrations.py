@@ -78,6 +78,10 @@ async def _queue_waiting(db: Database) -> None:
     await drop_indexes(db, schema.QUEUE, schema.QUEUE_INDEXES_GONE)
 
 
+async def _restores(db: Database) -> None:
+    await create_collections(db, schema.RESTORE_INDEXES)
+
+
 MIGRATIONS: list[tuple[str, Step]] = [
     ("0001-core", _core),
     ("0002-annotations", _annotations),
@@ -86,6 +90,7 @@ MIGRATIONS: list[tuple[str, Step]] = [
     ("0005-notices", _notices),
     ("0006-events", _events),
     ("0007-queue-waiting", _queue_waiting),
+    ("0008-restores", _restores),
 ]
 
 

@@ -26,13 +26,14 @@ queue       one message for one destination domain. _id (UUIDv7), t trace id, a 
             recipients [{address, notify, orcpt, state pending | delivered | failed | removed, attempts,
             last {at, attempt, outcome, status, reply, reason, host, tls}, dsn_passed_on}], next_attempt,
             due (when the scheduler looks at it: to publish, or to take back a claim; absent when held or done),
-            published_at, token, lease_until, worker, ended (the token's attempt was reported to its end), lapses
+            published_at, token, lease_until, worker, ended (the token's attempt was reported to its end), hold_reason
+            (why it is held, if not because an operator said so), lapses
             (claims in a row that nobody reported), hold (claimed, to be held afterwards), route (an operator's),
             content (small, and of one document) or content_id, done_at, expires (date; a done one's)
 queue_parts _id content id + number (u32, big-endian), data, at (ms): a message kept once for its queue documents
             header (the first part of it, where content isn't), delay_told; a recipient that was dealt with is settled
 notices     what a sender is to be told, until it is filed or queued: _id trace id of its own, at, due (ms), kind, about
-            (the message's trace id), recipient, smtputf8, content
+            (the message's trace id), recipient, smtputf8, content, hold_reason (elsewhere it is held, and why)
 suppressions     _id address (normalised), kind suppressed | allowed, reason, status, reply, host, trace, at (ms),
             expires (date; absent: never)
 transports  _id domain or "*", host ("": the domain's MX), port, tls, username, password
@@ -47,6 +48,8 @@ leases      _id account id, token, holder, expires (date)
 retrieved   _id mailbox id, a, oldest (day), f, l, d packed u32: first UID, last UID, day of first retrieval by POP3
             (store/retrieved.py). pop3_retention_days: an account's and a domain's days (store/retention.py)
 migrations  _id name, at
+restores    backups that were put back, and how far they are put right: see restored/restores.py. The mailboxes' and
+            accounts' numbers that were raised then have gaps
 """
 
 from __future__ import annotations
@@ -75,6 +78,7 @@ STREAM = "stream"
 FEEDS = "feeds"
 WEBHOOKS = "webhooks"
 RECENT = "recent"
+RESTORES = "restores"
 RETRIEVED = "retrieved"
 SUPPRESSIONS = "suppressions"
 TRANSPORTS = "transports"
@@ -125,6 +129,7 @@ INDEXES: dict[str, list[IndexModel]] = {
     LEASES: [],
 }
 
+RESTORE_INDEXES: dict[str, list[IndexModel]] = {RESTORES: []}
 EVENT_INDEXES: dict[str, list[IndexModel]] = {OUTBOX: [], STREAM: [], FEEDS: [], WEBHOOKS: []}
 
 _DAYS = IndexModel(

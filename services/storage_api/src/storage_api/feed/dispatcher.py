@@ -154,7 +154,7 @@ class Dispatcher:
         end = position
         if page.lost:
             document["lost"] = True
-            end = (await self._stream.head()).floor - 1 if not page.events else position
+            end = (await self._stream.head()).following(position) - 1 if not page.events else position
         wanted_by, done = filter_of(document), set(document["done"])
         wanted: list[Event] = []
         for event in page.events:

@@ -62,9 +62,9 @@ class ExchangeFeed:
         position = feed["position"]
         page = await self._stream.after(position, PAGE)
         if page.lost:
-            floor = (await self._stream.head()).floor
-            log.warning("events were removed before they could be published", after=position, floor=floor)
-            position = max(position, floor - 1) if not page.events else position
+            before = (await self._stream.head()).following(position)
+            log.warning("events were lost before they could be published", after=position, before=before)
+            position = before - 1 if not page.events else position
         done = await self._publish(page.events, position)
         crash.point("exchange.published")
         if done > feed["position"]:

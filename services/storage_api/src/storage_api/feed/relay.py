@@ -2,7 +2,8 @@
 
 stream      _id position of its first event (from 1), n events, at (ms, when it was relayed), e [the events as in the
             outbox, with i: the event's id]
-feeds       _id "head": next (the position the next event gets), floor (the lowest that may still be there)
+feeds       _id "head": next (the position the next event gets), floor (the lowest that may still be there), gaps
+            [[from, before]] (positions a restore has skipped; absent: none)
 
 Rules: one transaction reads the outbox from its beginning, takes positions from the head, writes a segment, deletes
 what it took. Whoever else relays at that moment conflicts on the head. So positions have no gap and become visible in
@@ -22,10 +23,10 @@ from ..db.driver import Database, Document, Session
 from ..outage import transact
 from ..store.leftovers import end_idle_transactions
 from ..store.outbox import event_id
+from .stream_head import HEAD, Head
 
 DOCUMENTS = 200
 SEGMENT_EVENTS = 256
-HEAD = "head"
 PATIENCE_SECONDS = 2.0
 PRUNE_SEGMENTS = 1000
 
@@ -90,13 +91,12 @@ class Relay:
 
     async def prune(self, now: int, *, keep_ms: int, keep_events: int) -> bool:
         """Removes from the stream what is older than `keep_ms` or behind the newest `keep_events`."""
-        head = await self._feeds.find_one({"_id": HEAD})
-        last = head["next"] - 1 if head else 0
+        head = Head.read(await self._feeds.find_one({"_id": HEAD}))
         oldest = await self._stream.find({}, {"n": 1, "at": 1}, sort=[("_id", 1)], limit=PRUNE_SEGMENTS)
         floor = 0
         for segment in oldest:
             end = segment["_id"] + segment["n"]
-            if segment["at"] >= now - keep_ms and end > last - keep_events + 1:
+            if segment["at"] >= now - keep_ms and head.given_from(end) < keep_events:
                 break
             floor = end
         if not floor:

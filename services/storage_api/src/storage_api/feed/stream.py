@@ -1,7 +1,8 @@
 """Reading the stream by position.
 
 Positions have no gap (see `relay`), so a reader that asks for what comes after p and is given p + 1 has missed
-nothing. What was removed after its days shows as a `floor` above: the reader is told, never left to guess.
+nothing. What was removed after its days, or lost when a backup was put back, shows in the head (`stream_head`): the
+reader is told, never left to guess.
 
 One task a process watches the head while somebody waits, and keeps the newest segments, which all readers that are up
 to date share: a hundred of them read the database as often as one.
@@ -17,7 +18,8 @@ from dataclasses import dataclass
 from ..db import schema
 from ..db.driver import Database, Document, PyMongoError
 from .event import Event
-from .relay import HEAD, SEGMENT_EVENTS
+from .relay import SEGMENT_EVENTS
+from .stream_head import HEAD, Head
 
 POLL_SECONDS = 0.25
 RECENT_SEGMENTS = 32
@@ -30,14 +32,6 @@ class Page:
 
     events: tuple[Event, ...]
     lost: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The last position given, and the lowest that may still be there."""
-
-    last: int
-    floor: int
 
 
 class Stream:
@@ -54,8 +48,7 @@ class Stream:
 
     async def head(self) -> Head:
         """Where the stream ends now."""
-        found = await self._feeds.find_one({"_id": HEAD})
-        return Head(found["next"] - 1, found["floor"]) if found else Head(0, 1)
+        return Head.read(await self._feeds.find_one({"_id": HEAD}))
 
     async def after(self, position: int, limit: int) -> Page:
         """Up to `limit` events behind `position`."""
@@ -64,11 +57,12 @@ class Stream:
         if segments is None:
             segments = await self._read(position, limit)
             if segments and segments[0]["_id"] > position + 1:
-                # Removed after its days; or relayed between our two questions, then the next call finds it.
-                lost = position + 1 < (await self.head()).floor
+                # Removed after its days, or lost by a restore; or relayed between our two questions: the next call
+                # finds it.
+                lost = position + 1 < (await self.head()).following(position)
                 segments = segments if lost else []
             elif not segments:
-                lost = position + 1 < (await self.head()).floor
+                lost = position + 1 < (await self.head()).following(position)
         events: list[Event] = []
         for segment in segments:
             first = max(0, position + 1 - segment["_id"])
@@ -117,6 +111,8 @@ class Stream:
         further = self._segments.iterate({"_id": {"$gt": position + 1}}, sort=[("_id", 1)], batch_size=SEGMENTS_AT_ONCE)
         async with contextlib.aclosing(further):
             async for segment in further:
+                if found and segment["_id"] != found[-1]["_id"] + found[-1]["n"]:
+                    break  # a restore's gap: who reads on from its edge is told of it
                 found.append(segment)
                 if segment["_id"] + segment["n"] > position + limit:
                     break

@@ -194,7 +194,7 @@ class Webhooks:
 
     async def _shown(self, document: Document, *, with_secret: bool = False) -> Webhook:
         head = await self._stream.head()
-        pending = max(0, head.last - document["position"])
+        pending = head.given_from(document["position"] + 1)
         oldest = (await self._stream.after(document["position"], 1)).events if pending else ()
         lag = max(0, self._clock() - oldest[0].at) / 1000 if oldest else 0.0
         return Webhook(
@@ -214,7 +214,7 @@ class Webhooks:
             document["next_at"] if document["failures"] else 0,
             document.get("last_success_at", 0),
             document.get("last_error"),
-            document.get("lost", False) or document["position"] + 1 < head.floor,
+            document.get("lost", False) or document["position"] + 1 < head.following(document["position"]),
             document["created_at"],
             document["secret"] if with_secret else "",
         )

@@ -116,6 +116,7 @@ class QueueNotice(Mutation[None]):
     def __init__(self, notice: Document) -> None:
         super().__init__(NO_ACCOUNT, None, len(notice["content"]))
         self._id: str = notice["_id"]
+        self._hold_reason: str = notice.get("hold_reason", "")
         message = Outgoing(
             trace_id=self._id,
             reverse_path="",
@@ -135,7 +136,7 @@ class QueueNotice(Mutation[None]):
     def apply(self, ws: Workspace) -> None:
         if ws.document(schema.NOTICES, self._id) is None:
             return
-        enqueue(ws, self._prepared)
+        enqueue(ws, self._prepared, self._hold_reason)
         ws.operate(schema.NOTICES, self._id, DeleteOne({"_id": self._id}))
 
     def receipt(self, result: None) -> Document:

@@ -202,7 +202,7 @@ def _updates(action: Action, now: int, route: Transport | None) -> list[tuple[Do
         case Action.RELEASE:
             return [
                 ({"state": CLAIMED, "hold": True}, {"$unset": {"hold": ""}}),
-                ({"state": HELD}, {"$set": {"state": READY, **due}}),
+                ({"state": HELD}, {"$set": {"state": READY, **due}, "$unset": {"hold_reason": ""}}),
             ]
         case Action.REROUTE:
             field: Document = (
@@ -221,7 +221,7 @@ def _removal(now: int) -> list[Document]:
     recipients: Document = {"$map": {"input": "$recipients", "as": "one", "in": settled}}
     done: Document = {"state": DONE, "done_at": now, "expires": date(now + KEEP_DONE_MS), "recipients": recipients}
     gone = ["content", "content_id", "header", "due", "published_at", "token", "lease_until", "worker", "hold"]
-    return [{"$set": done}, {"$unset": gone}]
+    return [{"$set": done}, {"$unset": [*gone, "hold_reason"]}]
 
 
 def _event(document: Document, action: Action, now: int, actor: str) -> TraceEvent:

@@ -8,11 +8,11 @@ lease ends.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from mailboat_common import crash
-from mailboat_common.errors import Refused, RefusedCode
+from mailboat_common.errors import Refused, RefusedCode, Unavailable
 from mailboat_common.ids import encode_id
 from mailboat_store_client.queue import (
     AttemptReport,
@@ -39,10 +39,18 @@ MAX_WORKER = 200
 
 
 class MongoQueue:
-    """Mail out, for one database."""
+    """Mail out, for one database. While `paused` nothing is claimed."""
 
-    def __init__(self, db: Database, committer: Committer, hooks: Hooks | None = None) -> None:
+    def __init__(
+        self,
+        db: Database,
+        committer: Committer,
+        hooks: Hooks | None = None,
+        *,
+        paused: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._db = db
+        self._paused = paused
         self._queue = db[schema.QUEUE]
         self._committer = committer
         self._hooks = hooks or Hooks()
@@ -55,6 +63,8 @@ class MongoQueue:
             raise Refused(RefusedCode.LIMIT, f"A claim takes {MAX_CLAIMS} jobs")
         if not jobs:
             return []
+        if self._paused():
+            raise Unavailable("a restored database is being put right", retry_after=1.0)
         now = self._committer.now()
         token = ClaimToken(key)  # so whoever asks again finds what is claimed already
         fields: Document = {

@@ -165,7 +165,7 @@ def end_attempt(ws: Workspace, document: Document, attempt: int, *, lapsed: bool
         return Reported(True, unused=finish(ws, document, fields), told=told)
     fields |= {"state": READY, "next_attempt": at, "due": at}
     gone = ["lease_until", "worker", "hold", "published_at"]
-    if document.get("hold"):
+    if document.get("hold") or document["state"] == HELD:  # held meanwhile: the report came after its lease's end
         del fields["due"]
         fields["state"] = HELD
         gone.append("due")

@@ -33,7 +33,7 @@ from ..store.hooks import TraceEvent
 from ..store.mutation import Mutation
 from ..store.workspace import DedupeId, Needs, Workspace
 from . import contents, events
-from .documents import GRACE_MS, READY, by_domain, job_of, recipient_document
+from .documents import GRACE_MS, HELD, READY, by_domain, job_of, recipient_document
 from .notify import header_of
 
 MAX_HEADER = 256 << 10
@@ -90,8 +90,10 @@ async def prepare(db: Database, message: Outgoing, key: bytes, now: int) -> Prep
     return Prepared(message, content_id)
 
 
-def enqueue(ws: Workspace, prepared: Prepared) -> list[QueueId]:
-    """Queue a message with the running transaction: one document per destination domain. Returns their ids."""
+def enqueue(ws: Workspace, prepared: Prepared, hold_reason: str = "") -> list[QueueId]:
+    """Queue a message with the running transaction: one document per destination domain, held if there is a reason.
+    Returns their ids.
+    """
     message = prepared.message
     header_ascii = header_block(message.content[: MAX_HEADER + 4]).isascii()
     common: Document = {
@@ -106,9 +108,9 @@ def enqueue(ws: Workspace, prepared: Prepared) -> list[QueueId]:
         "created_at": ws.now,
         "expires_at": ws.policy.schedule.expires_at(ws.now),
         "next_attempt": ws.now,
-        "due": ws.now + GRACE_MS,
         "lapses": 0,
     }
+    common |= {"state": HELD, "hold_reason": hold_reason} if hold_reason else {"due": ws.now + GRACE_MS}
     if message.account_id != NO_ACCOUNT:
         common["a"] = message.account_id
     if prepared.content_id:
@@ -126,7 +128,8 @@ def enqueue(ws: Workspace, prepared: Prepared) -> list[QueueId]:
             **common,
         }
         ws.insert(schema.QUEUE, document)
-        ws.tell_job(job_of(document))
+        if not hold_reason:
+            ws.tell_job(job_of(document))
         _tell_queued(ws, document)
         queue_ids.append(QueueId(document["_id"]))
     if queue_ids:

@@ -122,6 +122,9 @@ TABLE: Mapping[str, Access] = {
     "raw_message": Access(READER),
     "show_trace": Access(OPERATOR),
     "audit": Access(OPERATOR),
+    "begin_restore": Access(OPERATOR),
+    "list_restores": Access(OPERATOR),
+    "show_restore": Access(OPERATOR),
 }
 
 

@@ -20,6 +20,7 @@ from . import (
     messages,
     problems,
     queue,
+    restored,
     search,
     submit,
     suppressions,
@@ -59,6 +60,7 @@ MOUNTS: tuple[tuple[str, APIRouter], ...] = (
     (OWN, events.router),
     ("/v1", webhooks.router),
     ("/v1", tokens.router),
+    ("/v1", restored.router),
     ("/v1", messages.router),
 )
 """Where each router's paths begin. What is under `/v1/accounts/{address}` and under `/v1/me` is one router."""

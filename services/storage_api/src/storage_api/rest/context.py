@@ -25,6 +25,7 @@ from ..domain_dns.service import DomainDns
 from ..feed.webhooks import Webhooks
 from ..queue.operators import QueueOperators
 from ..queue.transports import Transports
+from ..restored.restores import Restores
 from ..tokens import Token, Tokens
 from ..trace import TraceLog
 from .access import TABLE, domain_of, lacking, permits
@@ -70,6 +71,7 @@ class Context:
     audit_log: AuditLog
     webhooks: Webhooks
     streams: Streams
+    restores: Restores
     mailboxes: MailboxRead
     write: MailboxWrite
     delivery: Delivery

@@ -106,7 +106,7 @@ async def _page(ctx: Context, position: int, wanted: Filter, limit: int) -> Even
             items.append(event.members())
         position = event.position
     if page.lost and not page.events:
-        position = (await ctx.streams.stream.head()).floor - 1
+        position = (await ctx.streams.stream.head()).following(position) - 1
     return EventsOut(items=items, next=position, lost=page.lost)
 
 

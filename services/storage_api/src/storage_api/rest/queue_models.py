@@ -260,7 +260,8 @@ def _why(document: Document, recipients: list[RecipientOut]) -> str:
     """One line: who is to do what next, and what the last attempt met."""
     state = document["state"]
     if state == HELD:
-        return "held until an operator releases it"
+        reason = document.get("hold_reason")
+        return f"held: {reason}" if reason else "held until an operator releases it"
     if state == CLAIMED:
         after = ", then held" if document.get("hold") else ""
         return f"attempt {document['attempt']} is running{after}"

@@ -118,14 +118,14 @@ class EventSource(Response):
         """The next page's text, and whether to ask for another at once."""
         try:
             page = await self._streams.stream.after(self._position, PAGE)
-            floor = (await self._streams.stream.head()).floor if page.lost else 0
+            following = (await self._streams.stream.head()).following(self._position) if page.lost else 0
         except PyMongoError as error:
             log.warning("an event stream waits for the database", cause=repr(error))
             await asyncio.sleep(LOOK_SECONDS)
             return b"", False
         out = []
         if page.lost:
-            first = page.events[0].position if page.events else floor
+            first = page.events[0].position if page.events else following
             out.append(_lost(self._position, first))
             self._position = first - 1
         out += [rendered(event) for event in page.events if self._wanted.admits(event)]

@@ -93,7 +93,9 @@ class _Group:
 
 
 class Committer:
-    """The way every mutation takes. `clock` gives ms since the epoch; `policy` is what mail out keeps to."""
+    """The way every mutation takes. `clock` gives ms since the epoch; `policy` is what mail out keeps to; while
+    `paused` nothing is taken.
+    """
 
     def __init__(
         self,
@@ -105,10 +107,12 @@ class Committer:
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         policy: QueuePolicy | None = None,
         with_events: bool = True,
+        paused: Callable[[], bool] = lambda: False,
     ) -> None:
         self.policy = policy or QueuePolicy()
         self._db = db
         self._with_events = with_events
+        self._paused = paused
         self._hooks = hooks or Hooks()
         self._lanes = lanes
         self._max_pending = max_pending
@@ -143,6 +147,8 @@ class Committer:
         """
         if self._closed:
             raise Unavailable("the store is closing")
+        if self._paused():
+            raise Unavailable("a restored database is being put right", retry_after=1.0)
         if self._pending_items + len(mutations) > self._max_pending:
             raise Unavailable("too many mutations wait", retry_after=1.0)
         loop = asyncio.get_running_loop()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..db.driver import Database
 from ..queue.policy import QueuePolicy
 from ..queue.port import MongoQueue
@@ -15,7 +17,9 @@ from .write import MongoMailboxWrite
 
 
 class MongoStore:
-    """The ports a database gives; `directory` is the caller's own. Without `sign` nothing is signed."""
+    """The ports a database gives; `directory` is the caller's own. Without `sign` nothing is signed; while `paused`
+    nothing is changed or claimed.
+    """
 
     def __init__(
         self,
@@ -26,14 +30,15 @@ class MongoStore:
         sign: Sign | None = None,
         policy: QueuePolicy | None = None,
         with_events: bool = True,
+        paused: Callable[[], bool] = lambda: False,
     ) -> None:
         self.db = db
         self.bodies = bodies or Bodies(db)
-        self.committer = Committer(db, hooks, policy=policy, with_events=with_events)
+        self.committer = Committer(db, hooks, policy=policy, with_events=with_events, paused=paused)
         self.read = MongoMailboxRead(db, self.bodies)
         self.write = MongoMailboxWrite(db, self.committer, self.bodies)
         self.delivery = MongoDelivery(db, self.committer, self.bodies, hooks, sign)
-        self.queue = MongoQueue(db, self.committer, hooks)
+        self.queue = MongoQueue(db, self.committer, hooks, paused=paused)
         self.trace = MongoTrace(db, hooks)
 
     async def ready(self) -> bool:

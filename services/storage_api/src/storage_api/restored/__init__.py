@@ -1,0 +1,1 @@
+"""Putting the platform right after a backup of MongoDB was put back."""
