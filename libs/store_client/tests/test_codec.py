@@ -94,6 +94,7 @@ heads = st.builds(
     st.none() | st.sampled_from(SpecialUse),
     st.booleans(),
     u32,
+    u32,
 )
 u32_arrays = st.lists(u32, max_size=5).map(lambda values: array("I", values))
 uids = st.lists(u32, max_size=5).map(tuple)

@@ -67,10 +67,13 @@ async def test_a_mailbox_that_was_put_back_ends_its_sessions_and_is_opened_anew(
         assert await goodbye(idling) == b"* BYE Mailbox is gone"
         warm = await running.session("INBOX")
         await warm.ok("UNSELECT")
-        inbox.uid_validity += 100_000
+        assert b"MAILBOXID (F%b))" % inbox.mailbox_id.hex().encode() in (await warm.ok("STATUS INBOX (MAILBOXID)"))[0]
+        inbox.first_uid_validity, inbox.uid_validity = inbox.uid_validity, inbox.uid_validity + 100_000
         inbox.modseq += 1 << 32
         assert b"* OK [UIDVALIDITY %d] " % inbox.uid_validity in b"\n".join(await warm.ok("SELECT INBOX"))
-        assert b"* 2 EXISTS" in b"\n".join(await warm.ok("SELECT INBOX"))
+        selected = b"\n".join(await warm.ok("SELECT INBOX"))
+        assert b"* 2 EXISTS" in selected
+        assert b"[MAILBOXID (F%b-%x)]" % (inbox.mailbox_id.hex().encode(), inbox.uid_validity) in selected
         inbox.uid_validity += 100_000
         inbox.modseq += 1 << 32
         await running.gateway.views.poll()

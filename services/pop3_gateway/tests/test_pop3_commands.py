@@ -136,6 +136,12 @@ async def test_uidl_is_stable_over_sessions_and_unique(pop3) -> None:
     assert again[:2] == [ids["2"], ids["3"]]
     assert again[2] not in ids.values()
     assert await second.say("UIDL 1") == f"+OK 1 {ids['2']}"
+    await second.say("QUIT")
+    (account,) = pop3.store.accounts.values()
+    (inbox,) = (mailbox for mailbox in account.mailboxes.values() if mailbox.name == "INBOX")
+    inbox.first_uid_validity, inbox.uid_validity = inbox.uid_validity, inbox.uid_validity + 100_000
+    restored = await pop3.logged_in()
+    assert [line.split()[1] for line in await restored.listing("UIDL")] == again, "a restore has raised UIDVALIDITY"
 
 
 async def test_capabilities_tell_what_holds_now(pop3) -> None:

@@ -89,6 +89,7 @@ async def test_every_number_is_raised_above_what_may_have_been_given_out(restore
         assert now["uid_validity"] > max(then["uid_validity"], now_ms() // 1000)
         assert now["uid_next"] == then["uid_next"] + UID_JUMP
         assert now["highest_modseq"] == then["highest_modseq"] + JUMP
+        assert now["first_uid_validity"] == then["uid_validity"]
     for account_id, account in (await numbers(restored, schema.ACCOUNTS)).items():
         validities = [each["uid_validity"] for each in raised.values() if each["a"] == account_id]
         assert len(set(validities)) == len(validities)
@@ -233,6 +234,10 @@ async def test_one_at_a_time_once_unless_asked_again(restored: World) -> None:
     await work_off(restored)
     after = await numbers(restored, schema.MAILBOXES)
     assert all(after[each]["uid_validity"] > before[each]["uid_validity"] for each in before)
+    assert all(after[each]["first_uid_validity"] == before[each]["first_uid_validity"] for each in before)
+    (account_id,) = await numbers(restored, schema.ACCOUNTS)
+    head = await restored.core.mongo.read.head(AccountId(account_id), "INBOX")
+    assert head.first_uid_validity == after[head.mailbox_id]["first_uid_validity"]
     await begin(restored, "other")
     labels = [item["label"] for item in (await restored.call("GET", "/restored"))[1]["items"]]
     assert labels == ["one/two", "other"]

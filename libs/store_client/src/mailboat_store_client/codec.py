@@ -158,6 +158,7 @@ def to_head(head: MailboxHead, out: common.MailboxHead) -> None:
     out.special_use = head.special_use.value if head.special_use else ""
     out.subscribed = head.subscribed
     out.first_recent = head.first_recent
+    out.first_uid_validity = head.first_uid_validity
 
 
 def from_head(message: common.MailboxHead) -> MailboxHead:
@@ -176,6 +177,7 @@ def from_head(message: common.MailboxHead) -> MailboxHead:
         SpecialUse(message.special_use) if message.special_use else None,
         message.subscribed,
         message.first_recent,
+        message.first_uid_validity,
     )
 
 

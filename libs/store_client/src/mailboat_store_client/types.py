@@ -143,6 +143,8 @@ class MailboxHead:
     subscribed: bool = True
     first_recent: int = 1
     """First UID no session was told about as \\Recent yet."""
+    first_uid_validity: int = 0
+    """The `uid_validity` it was made with, if a restore has raised it since; 0: never."""
 
 
 @dataclass(frozen=True, slots=True)

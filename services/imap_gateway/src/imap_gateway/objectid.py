@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import re
 
-from mailboat_store_client.types import BodyId, MailboxId
+from mailboat_store_client.types import BodyId, MailboxHead
+
+from .view import View
 
 _EMAIL = re.compile(rb"M([0-9a-f]{32})")
 _THREAD = re.compile(rb"T([0-9a-f]{32})")
 
 
-def mailbox_id(value: MailboxId) -> bytes:
-    """MAILBOXID, without parentheses."""
-    return b"F" + value.hex().encode("ascii")
+def mailbox_id(mailbox: MailboxHead | View) -> bytes:
+    """MAILBOXID, without parentheses: another one with another UIDVALIDITY, which a restore brings (RFC 8474 4)."""
+    value = b"F" + mailbox.mailbox_id.hex().encode("ascii")
+    return value + b"-%x" % mailbox.uid_validity if mailbox.first_uid_validity else value
 
 
 def thread_id(value: bytes) -> bytes:

@@ -66,7 +66,7 @@ HEAD_ITEMS: Mapping[bytes, Callable[[MailboxHead], int | bytes]] = {
     b"DELETED": lambda head: head.deleted,
     b"HIGHESTMODSEQ": lambda head: head.highest_modseq,
     b"SIZE": lambda head: head.size,
-    b"MAILBOXID": lambda head: b"(%b)" % mailbox_id(head.mailbox_id),
+    b"MAILBOXID": lambda head: b"(%b)" % mailbox_id(head),
 }
 STATUS_ITEMS = frozenset(HEAD_ITEMS) | frozenset(ASKED_ITEMS)
 

@@ -73,6 +73,7 @@ class View:
         "blocks",
         "body_ids",
         "first_recent",
+        "first_uid_validity",
         "flag_table",
         "flag_texts",
         "flags",
@@ -98,6 +99,7 @@ class View:
         self.mailbox_id = mailbox_id
         self.name = ""
         self.uid_validity = 0
+        self.first_uid_validity = 0
         self.uid_next = 1
         self.sync = 0
         self.first_recent = 1
@@ -233,6 +235,7 @@ class View:
     def _take_head(self, head: MailboxHead) -> None:
         self.name = head.name
         self.uid_validity = head.uid_validity
+        self.first_uid_validity = head.first_uid_validity
         self.uid_next = head.uid_next
         self.first_recent = head.first_recent
         self._take_flags(head.flag_table)

@@ -53,7 +53,7 @@ class Maildrop:
         self._account_id = account_id
         self._lease = lease
         self._mailbox_id = inbox.head.mailbox_id
-        self._uid_validity = inbox.head.uid_validity
+        self._uid_validity = inbox.head.first_uid_validity or inbox.head.uid_validity
         self._uids, self._sizes, self._body_ids = inbox.changed.uids, inbox.changed.sizes, inbox.changed.body_ids
         self._fetched: list[BodyId] = []
         self._renewing: asyncio.Task[None] | None = None
@@ -80,7 +80,10 @@ class Maildrop:
         return self._sizes[number - 1]
 
     def unique_id(self, number: int) -> bytes:
-        """UIDL (RFC 1939 7): UID and UIDVALIDITY of INBOX, which never changes, so stable for ever."""
+        """UIDL (RFC 1939 7): the UID and the UIDVALIDITY that INBOX was made with, so stable for ever.
+
+        After a restore too: the store gives no UID again then (`restore_job`).
+        """
         return b"%08x%08x" % (self._uids[number - 1], self._uid_validity)
 
     async def content(self, number: int, *, keep: bool = False) -> AsyncGenerator[bytes, None]:

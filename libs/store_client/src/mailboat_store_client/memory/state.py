@@ -57,6 +57,7 @@ class Mailbox:
     name: str
     uid_validity: int
     uid_next: int = 1
+    first_uid_validity: int = 0
     modseq: int = 1
     keywords: list[str] = field(default_factory=list)
     special_use: SpecialUse | None = None
@@ -252,6 +253,7 @@ class State:
             special_use=mailbox.special_use,
             subscribed=mailbox.name in account.subscribed,
             first_recent=mailbox.first_recent,
+            first_uid_validity=mailbox.first_uid_validity,
         )
 
     def add_rows(

@@ -26,4 +26,4 @@ async def create(session: Session, command_: t.Create) -> Reply:
     use = uses[0] if uses else None
     head = await write.create(session.account, command_.mailbox, key=os.urandom(16), special_use=use)
     await session.absorb(command_.mailbox)
-    return ok(b"Created", b"MAILBOXID (%b)" % mailbox_id(head.mailbox_id))
+    return ok(b"Created", b"MAILBOXID (%b)" % mailbox_id(head))

@@ -63,7 +63,7 @@ def _describe(session: Session) -> bytes:
         b"* OK [UIDVALIDITY %d] UIDs valid\r\n" % view.uid_validity,
         b"* OK [UIDNEXT %d] Predicted next UID\r\n" % view.uid_next,
         b"* OK [HIGHESTMODSEQ %d] Highest\r\n" % view.sync,
-        b"* OK [MAILBOXID (%b)] Never changes\r\n" % mailbox_id(view.mailbox_id),
+        b"* OK [MAILBOXID (%b)] Never changes\r\n" % mailbox_id(view),
     ]
     if session.rev2:
         lines.append(response.list_line((), view.name, utf8=True))

@@ -6,7 +6,7 @@
 mailboxes   _id mailbox id, a, name (absent once deleted), uid_validity, uid_next, highest_modseq, messages, unseen,
             deleted, size, keywords [str], special_use, subscribed, tail (pages.pack_tail: the newest <= 32 entries),
             pages (pages.pack_directory: one 12-byte record a page), vanished_floor, compact_at (a page is over half
-            dead since), deleted_at, old_name
+            dead since), deleted_at, old_name, first_uid_validity (that it was made with; absent: the same still)
 pages       _id mailbox id + page number (u32, big-endian) + kind (b"i" immutable, b"m" mutable), a, m (mailbox id)
             b"i": u uids, b body ids, i internal dates, s save dates, z sizes
             b"m": max_modseq, q modseqs, f [flag words]; bit 63 of word 0 is the dead bit

@@ -4,7 +4,8 @@ What is raised, and why nothing that was given out after the backup comes twice 
 
 - UIDVALIDITY of every mailbox: clients forget what they know of it (RFC 9051 2.3.1.1). Above the clock and above all
   the account has, with room for as many mailboxes as it may have had made since in one burst.
-- The next UID: a message's id in the REST API and in events is its mailbox's id and its UID.
+- The next UID: a message's id in the REST API and in events is its mailbox's id and its UID. POP3's UIDL is the UID and
+  the first UIDVALIDITY, which is kept, so that clients don't fetch everything again.
 - Modseqs: views of gateways that lived through it see that something happened, and find another UIDVALIDITY.
 - `seq` of the account's events, and the version of its tree.
 
@@ -169,6 +170,7 @@ class RestoreJob:
         accounts = _within(found)
         wanted = {"a": {"$in": [account["_id"] for account in accounts]}}
         shown = {"a": 1, "uid_validity": 1, "uid_next": 1, "highest_modseq": 1, "deleted_at": 1}
+        shown["first_uid_validity"] = 1
         mailboxes: dict[bytes, list[Document]] = {}
         for mailbox in await self._db[schema.MAILBOXES].find(wanted, shown, session=session, sort=[("_id", 1)]):
             mailboxes.setdefault(mailbox["a"], []).append(mailbox)
@@ -193,7 +195,9 @@ def first_validity(account: Document, mailboxes: Sequence[Document], now: int) -
 
 def _raised_mailbox(mailbox: Document, validity: int) -> UpdateOne:
     uids = UID_JUMP if mailbox["uid_next"] + UID_JUMP < MAX_UID // 2 else 0  # one that used up half keeps the rest
-    update: Document = {"$set": {"uid_validity": validity}, "$inc": {"uid_next": uids, "highest_modseq": JUMP}}
+    first = mailbox.get("first_uid_validity", mailbox["uid_validity"])
+    fields = {"uid_validity": validity, "first_uid_validity": first}
+    update: Document = {"$set": fields, "$inc": {"uid_next": uids, "highest_modseq": JUMP}}
     return UpdateOne({"_id": mailbox["_id"]}, update)
 
 

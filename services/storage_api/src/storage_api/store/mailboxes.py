@@ -242,4 +242,5 @@ def head_of(mailbox: MailboxState, first_recent: int) -> MailboxHead:
         mailbox.use(),
         mailbox.subscribed,
         first_recent,
+        mailbox.stored.get("first_uid_validity", 0),
     )

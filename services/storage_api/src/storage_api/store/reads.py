@@ -264,6 +264,7 @@ def head_of(document: Document, first_recent_uid: int) -> MailboxHead:
         SpecialUse(document["special_use"]) if document.get("special_use") else None,
         document["subscribed"],
         first_recent_uid,
+        document.get("first_uid_validity", 0),
     )
 
 

@@ -97,7 +97,7 @@ class FlagTable(_message.Message):
     def __init__(self, keywords: _Optional[_Iterable[str]] = ..., version: _Optional[int] = ...) -> None: ...
 
 class MailboxHead(_message.Message):
-    __slots__ = ("mailbox_id", "name", "uid_validity", "uid_next", "highest_modseq", "messages", "unseen", "deleted", "size", "flag_table", "special_use", "subscribed", "first_recent")
+    __slots__ = ("mailbox_id", "name", "uid_validity", "uid_next", "highest_modseq", "messages", "unseen", "deleted", "size", "flag_table", "special_use", "subscribed", "first_recent", "first_uid_validity")
     MAILBOX_ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     UID_VALIDITY_FIELD_NUMBER: _ClassVar[int]
@@ -111,6 +111,7 @@ class MailboxHead(_message.Message):
     SPECIAL_USE_FIELD_NUMBER: _ClassVar[int]
     SUBSCRIBED_FIELD_NUMBER: _ClassVar[int]
     FIRST_RECENT_FIELD_NUMBER: _ClassVar[int]
+    FIRST_UID_VALIDITY_FIELD_NUMBER: _ClassVar[int]
     mailbox_id: bytes
     name: str
     uid_validity: int
@@ -124,7 +125,8 @@ class MailboxHead(_message.Message):
     special_use: str
     subscribed: bool
     first_recent: int
-    def __init__(self, mailbox_id: _Optional[bytes] = ..., name: _Optional[str] = ..., uid_validity: _Optional[int] = ..., uid_next: _Optional[int] = ..., highest_modseq: _Optional[int] = ..., messages: _Optional[int] = ..., unseen: _Optional[int] = ..., deleted: _Optional[int] = ..., size: _Optional[int] = ..., flag_table: _Optional[_Union[FlagTable, _Mapping]] = ..., special_use: _Optional[str] = ..., subscribed: _Optional[bool] = ..., first_recent: _Optional[int] = ...) -> None: ...
+    first_uid_validity: int
+    def __init__(self, mailbox_id: _Optional[bytes] = ..., name: _Optional[str] = ..., uid_validity: _Optional[int] = ..., uid_next: _Optional[int] = ..., highest_modseq: _Optional[int] = ..., messages: _Optional[int] = ..., unseen: _Optional[int] = ..., deleted: _Optional[int] = ..., size: _Optional[int] = ..., flag_table: _Optional[_Union[FlagTable, _Mapping]] = ..., special_use: _Optional[str] = ..., subscribed: _Optional[bool] = ..., first_recent: _Optional[int] = ..., first_uid_validity: _Optional[int] = ...) -> None: ...
 
 class Delta(_message.Message):
     __slots__ = ("mailbox_id", "modseq_before", "modseq_after", "uid_next", "flag_table", "changed", "vanished")
