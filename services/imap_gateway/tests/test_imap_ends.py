@@ -51,7 +51,7 @@ async def test_every_end_has_its_words() -> None:
 
 
 async def test_a_mailbox_that_was_put_back_ends_its_sessions_and_is_opened_anew() -> None:
-    async with imap_gateway() as running:
+    async with asyncio.timeout(30), imap_gateway() as running:
         session, idling = await running.session("INBOX"), await running.session("INBOX")
         for number in range(3):
             await session.append("INBOX", b"Subject: %d\r\n\r\n" % number)
