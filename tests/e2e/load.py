@@ -13,7 +13,8 @@ from tests.support.documents import ROOT
 NAME = "e2e-load"
 DOMAIN = "e2e.test"
 ACCOUNTS = 4
-MODULES = ("faults/auditor.py", "faults/clients.py", "faults/load.py", "e2e/pod.py")
+PARTS = ("auditor", "clients", "compose", "load", "mailbox_user", "maildrop_user")
+MODULES = (*(f"faults/{name}.py" for name in PARTS), "e2e/pod.py")
 STOP_FILE = "/work/stop"
 VERDICT_SECONDS = 240
 

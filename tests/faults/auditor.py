@@ -11,6 +11,9 @@ client was told, in order; `judge` compares both with the mailboxes as IMAP show
   recipient: one with several may be acknowledged as accepted and filed later). The same holds for modseqs of changes.
 - Flags are as the last acknowledged change left them; an unanswered change happened in full or not at all. The
   generator never touches an entry again after an unanswered change, so at most one change of each is in doubt.
+- Removals that were asked for in one command (UID EXPUNGE, UID MOVE, a POP3 session's QUIT) happened all or none.
+- Copied: one more copy, with its flags, in the other mailbox. Moved: there and no longer here; unanswered: in one of them.
+- The octets of an account's usage are the sum of its messages, and POP3 shows what IMAP shows.
 - A watching client sees UIDs and modseqs only rise, one UIDVALIDITY, an EXISTS only grow but for EXPUNGEs; a UID names
   one message for ever; what was gone doesn't come back; nothing appears below a UIDNEXT it was told.
 """
@@ -37,9 +40,11 @@ class Kind(enum.Enum):
     ORDER = "out of order"
     UID_CHANGED = "uid changed"
     UID_VALIDITY = "uidvalidity changed"
+    HALF = "half done"
     STUCK = "stuck"
     REFUSED = "refused for good"
     DISAGREE = "views disagree"
+    USAGE = "wrong usage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,10 @@ class Message:
     uid: int | None = None  # as APPENDUID said
     offers: int = 0
     flags: frozenset[str] = frozenset()  # as appended with
+    sender: str = ""
+    remote: tuple[str, ...] = ()  # recipients at other servers, see auditor_outside.py
+    refused: bool = False  # when it was offered again: a recipient had been refused by its server meanwhile
+    traces: set[str] = field(default_factory=set)  # the ids that 250s have named
 
 
 @dataclass(slots=True)
@@ -89,13 +98,28 @@ class Change:
 
 @dataclass(slots=True)
 class Removal:
-    """An expunge of one entry."""
+    """An expunge of one entry. Those of one command share `began`; POP3 knows no `uid`."""
+
+    box: str
+    token: str
+    uid: int | None
+    began: float
+    acked: float | None = None
+
+
+@dataclass(slots=True)
+class Transfer:
+    """A copy of one entry to `target`; `moved`: it left `box`. Those of one command share `began`."""
 
     box: str
     token: str
     uid: int
+    target: str
+    moved: bool
+    flags: frozenset[str]
     began: float
     acked: float | None = None
+    target_uid: int | None = None  # as COPYUID said
 
 
 @dataclass(slots=True)
@@ -105,6 +129,7 @@ class Ledger:
     messages: dict[str, Message] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
     removals: list[Removal] = field(default_factory=list)
+    transfers: list[Transfer] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)  # what was seen to be wrong at once
 
     def offer(self, token: str, content: bytes, boxes: Sequence[str], by_smtp: bool, now: float) -> Message:
@@ -295,10 +320,11 @@ def judge(ledger: Ledger, observed: Mapping[str, Observed], watches: Iterable[Wa
     findings = list(ledger.findings)
     for box, state in observed.items():
         findings += _Box(box, ledger, state).findings
+    findings += _judge_commands(ledger, observed)
     for message in ledger.messages.values():
-        if message.by_smtp and message.acked is None:
+        if message.by_smtp and message.acked is None and not message.refused:
             detail = f"{message.token} was offered {message.offers} times and never answered with 250"
-            findings.append(Finding(Kind.STUCK, message.boxes[0], detail))
+            findings.append(Finding(Kind.STUCK, (*message.boxes, *message.remote)[0], detail))
     for watch in watches:
         findings += _judge_watch(watch, observed[watch.box])
     return findings
@@ -316,14 +342,20 @@ class _Box:
         for row in state.rows:
             self._rows.setdefault(token_of(row.content), []).append(row)
         self._structure()
-        removals = {removal.token: removal for removal in ledger.removals if removal.box == box}
+        removals = {removal.token: removal for removal in _departures(ledger) if removal.box == box}
+        self._arrivals = {transfer.token: transfer for transfer in ledger.transfers if transfer.target == box}
         mine = [message for message in ledger.messages.values() if box in message.boxes]
         for message in mine:
             self._message(message, removals.get(message.token))
+        for transfer in self._arrivals.values():
+            self._arrival(transfer)
         for token, rows in self._rows.items():
-            if token not in ledger.messages or box not in ledger.messages[token].boxes:
+            if token not in self._arrivals and (
+                token not in ledger.messages or box not in ledger.messages[token].boxes
+            ):
                 self._find(Kind.UNKNOWN, f"{token or 'a foreign message'} at UID {rows[0].uid}")
-        self._uid_order(mine)
+        self._uid_order({m.token: (m.began, m.acked) for m in mine if len(m.boxes) == 1 and not m.remote})
+        self._uid_order({t.token: (t.began, t.acked) for t in self._arrivals.values()})
         self._flags()
         self._modseq_order()
 
@@ -351,31 +383,45 @@ class _Box:
             if message.acked is not None and removal is None:
                 self._find(Kind.LOST, f"{message.token}, offered {message.offers} times, to {len(message.boxes)} boxes")
             return
-        if removal is not None and any(row.uid != removal.uid for row in rows):
+        if removal is not None and removal.uid is not None and any(row.uid != removal.uid for row in rows):
             detail = f"{message.token} was UID {removal.uid}, which was expunged, and is UID {rows[0].uid} too"
             self._find(Kind.DOUBLE, f"{detail}, offered {message.offers} times")
         elif removal is not None and removal.acked is not None:
             self._find(Kind.RESURRECTED, f"{message.token} at UID {rows[0].uid} was expunged")
         for row in rows:
-            if not _is_unaltered(row.content, message):
+            if not is_unaltered(row.content, message):
                 self._find(Kind.ALTERED, f"{message.token} at UID {row.uid} has other bytes than were sent")
         if message.uid is not None and rows[0].uid != message.uid:
             self._find(Kind.UID_CHANGED, f"{message.token} was appended as UID {message.uid} and is {rows[0].uid}")
 
-    def _uid_order(self, mine: Sequence[Message]) -> None:
-        single = {m.token: m for m in mine if len(m.boxes) == 1}
-        earliest: tuple[float, Message] | None = None
+    def _arrival(self, transfer: Transfer) -> None:
+        """What a copy must have become in its target."""
+        rows, token = self._rows.get(transfer.token, []), transfer.token
+        if len(rows) > 1:
+            self._find(Kind.DOUBLE, f"{token} was copied here once and is at UIDs {[row.uid for row in rows]}")
+        if not rows and transfer.acked is not None:
+            self._find(Kind.LOST, f"{token}, {'moved' if transfer.moved else 'copied'} from {transfer.box}")
+        for row in rows:
+            if not is_unaltered(row.content, self._ledger.messages[token]):
+                self._find(Kind.ALTERED, f"{token} at UID {row.uid} has other bytes than were sent")
+            if transfer.target_uid not in (None, row.uid):
+                self._find(Kind.UID_CHANGED, f"{token} was copied as UID {transfer.target_uid} and is {row.uid}")
+            if row.flags != transfer.flags:
+                self._find(Kind.FLAGS, f"{token} has {_shown(row.flags)}, was copied with {_shown(transfer.flags)}")
+
+    def _uid_order(self, times: Mapping[str, tuple[float, float | None]]) -> None:
+        """`times`: token -> (began, acknowledged) of what brought it here."""
+        earliest: tuple[float, str] | None = None
         for row in sorted(self._state.rows, key=lambda row: -row.uid):
-            message = single.get(token_of(row.content))
-            if message is None:
+            token = token_of(row.content)
+            began, acked = times.get(token, (None, None))
+            if began is None:
                 continue
-            if earliest is not None and earliest[0] < message.began:
-                later = earliest[1].token
-                self._find(
-                    Kind.ORDER, f"{message.token} was begun after {later} was acknowledged, and has the lower UID"
-                )
-            if message.acked is not None and (earliest is None or message.acked < earliest[0]):
-                earliest = (message.acked, message)
+            if earliest is not None and earliest[0] < began:
+                later = earliest[1]
+                self._find(Kind.ORDER, f"{token} was begun after {later} was acknowledged, and has the lower UID")
+            if acked is not None and (earliest is None or acked < earliest[0]):
+                earliest = (acked, token)
 
     def _flags(self) -> None:
         possible: dict[str, list[frozenset[str]]] = {}
@@ -411,6 +457,52 @@ class _Box:
             for row in self._rows.get(token, []):
                 if row.uid == uid and row.modseq < modseq:
                     self._find(Kind.ORDER, f"{token} has modseq {row.modseq}, its last change was told as {modseq}")
+
+
+def _departures(ledger: Ledger) -> list[Removal]:
+    """All that was asked to leave a mailbox."""
+    moved = [Removal(t.box, t.token, t.uid, t.began, t.acked) for t in ledger.transfers if t.moved]
+    return ledger.removals + moved
+
+
+def _judge_commands(ledger: Ledger, observed: Mapping[str, Observed]) -> list[Finding]:
+    """Commands that weren't answered: done in full or not at all, and what was moved is in one place."""
+    findings = []
+    there = {box: {token_of(row.content) for row in state.rows} for box, state in observed.items()}
+    commands: dict[tuple[str, float], list[Removal]] = {}
+    for removal in _departures(ledger):
+        if removal.acked is None:
+            commands.setdefault((removal.box, removal.began), []).append(removal)
+    for (box, _), removals in commands.items():
+        left = [removal.token for removal in removals if removal.token in there[box]]
+        if 0 < len(left) < len(removals):
+            findings.append(Finding(Kind.HALF, box, f"of {len(removals)} removed together {left} stayed"))
+    for transfer in ledger.transfers:
+        if transfer.moved and transfer.acked is None:
+            places = [box for box in (transfer.box, transfer.target) if transfer.token in there[box]]
+            if len(places) != 1:
+                kind = Kind.DOUBLE if places else Kind.LOST
+                findings.append(
+                    Finding(kind, transfer.box, f"{transfer.token}, moved without an answer, is in {places}")
+                )
+    return findings
+
+
+def judge_usage(address: str, said: int, boxes: Iterable[Observed]) -> list[Finding]:
+    """The octets an account is said to use against those of its messages."""
+    there = sum(len(row.content) for box in boxes for row in box.rows)
+    return [] if said == there else [Finding(Kind.USAGE, address, f"{said} octets are said, {there} are there")]
+
+
+def compare_maildrop(box: str, observed: Observed, retrieved: Sequence[bytes]) -> list[Finding]:
+    """The same mailbox through IMAP and, message by message, through POP3."""
+    if [row.content for row in observed.rows] == list(retrieved):
+        return []
+    tokens = [{token_of(content) for content in view} for view in ((r.content for r in observed.rows), retrieved)]
+    detail = (
+        f"{len(observed.rows)} messages against {len(retrieved)}; they differ in {sorted(tokens[0] ^ tokens[1])[:5]}"
+    )
+    return [Finding(Kind.DISAGREE, box, f"IMAP and POP3 show different messages: {detail}")]
 
 
 def _judge_watch(watch: Watch, state: Observed) -> list[Finding]:
@@ -449,7 +541,7 @@ def compare_views(box: str, one: Observed, other: Observed) -> list[Finding]:
     return [Finding(Kind.DISAGREE, box, f"two pods show different mailboxes: {detail}")]
 
 
-def _is_unaltered(content: bytes, message: Message) -> bool:
+def is_unaltered(content: bytes, message: Message) -> bool:
     """The bytes that were offered, below trace fields if it came by SMTP."""
     added = len(content) - message.size
     if added < 0 or (added and not message.by_smtp):

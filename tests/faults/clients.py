@@ -1,12 +1,13 @@
-"""Small SMTP and IMAP clients for the judge: the standard library, and nothing of the product.
+"""Small SMTP, IMAP and POP3 clients for the judge: the standard library, and nothing of the product.
 
 They do what a real peer would see and no more. Whatever ends a connection before the answer (EOF, reset, `421`, `BYE`,
-silence past `ANSWER_SECONDS`) is `Closed`: the peer doesn't know what became of its command.
+`-ERR [SYS/TEMP]`, silence past `ANSWER_SECONDS`) is `Closed`: the peer doesn't know what became of its command.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
 import ssl
 from collections.abc import Sequence
@@ -105,6 +106,7 @@ class SmtpClient:
 
     def __init__(self, connection: _Connection) -> None:
         self._connection = connection
+        self.in_transaction = False  # MAIL was accepted, and nothing has ended what it began
 
     @classmethod
     async def connect(cls, endpoint: Endpoint) -> SmtpClient:
@@ -128,10 +130,14 @@ class SmtpClient:
         """
         head = [f"MAIL FROM:<{sender}>"] + [f"RCPT TO:<{recipient}>" for recipient in recipients]
         await self._connection.send("".join(f"{line}\r\n" for line in head).encode())
-        replies = [await self._reply() for _ in head]
+        replies = []
+        for _ in head:
+            replies.append(await self._reply())
+            self.in_transaction |= replies[0][0] == 250
         if refused := next((reply for reply in replies if reply[0] != 250), None):
             await self._connection.send(b"RSET\r\n")
             await self._reply()
+            self.in_transaction = False
             return refused
         await self._connection.send(b"DATA\r\n")
         reply = await self._reply()
@@ -142,7 +148,15 @@ class SmtpClient:
         if leave:
             await self._connection.end()
             raise Closed("left before the answer")
-        return await self._reply()
+        reply = await self._reply()
+        self.in_transaction = False
+        return reply
+
+    async def login(self, user: str, password: str) -> None:
+        """AUTH PLAIN (RFC 4954 4). Raises Closed when refused."""
+        secret = base64.b64encode(f"\0{user}\0{password}".encode())
+        await self._connection.send(b"AUTH PLAIN " + secret + b"\r\n")
+        await self._expect(await self._reply(), 235)
 
     async def _reply(self) -> tuple[int, str]:
         while True:
@@ -157,6 +171,44 @@ class SmtpClient:
     async def _expect(reply: tuple[int, str], code: int) -> None:
         if reply[0] != code:
             raise Closed(f"expected {code}, got {reply}")
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._connection.abort()
+
+
+class Pop3Client:
+    """One POP3 connection (RFC 1939)."""
+
+    def __init__(self, connection: _Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    async def connect(cls, endpoint: Endpoint) -> Pop3Client:
+        """Connect and read the greeting. Raises Closed."""
+        client = cls(await _Connection.open(endpoint))
+        try:
+            await client._reply()
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+    async def command(self, line: str, lines: bool = False) -> tuple[str, bytes]:
+        """One command; its first line, and with `lines` what follows it, still stuffed. Raises Closed."""
+        await self._connection.send(f"{line}\r\n".encode())
+        reply = await self._reply()
+        content = b""
+        if lines and reply.startswith("+OK"):
+            while (more := await self._connection.line()) != b".\r\n":
+                content += more
+        return reply, content
+
+    async def _reply(self) -> str:
+        line = (await self._connection.line()).rstrip(b"\r\n").decode(errors="replace")
+        if line.startswith("-ERR [SYS/TEMP]"):
+            raise Closed(line)
+        return line
 
     def close(self) -> None:
         """Drop the connection."""

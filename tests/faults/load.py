@@ -1,22 +1,25 @@
 """The load: senders, mailbox users and watchers that write down every promise they were given.
 
 A sender is a good MTA: what got no answer, or a 4xx, it offers again, the same bytes, to any pod, until it is told 250;
-now and then it drops a connection before the answer on purpose. A mailbox user appends, flags and expunges in its own
-account, and never again touches an entry after a change without an answer. A watcher waits in IDLE. All choose by a
-seeded generator; the standard library and nothing of the product.
+now and then it drops a connection before the answer on purpose. A mailbox user appends, flags, copies, moves and
+expunges in its own account, and never again touches an entry after a change without an answer. A maildrop's user
+retrieves and deletes by POP3. A watcher waits in IDLE. All choose by a seeded generator; the standard library and
+nothing of the product.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import random
+import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from tests.faults.auditor import (
-    Change,
     Finding,
     Kind,
     Ledger,
@@ -25,13 +28,13 @@ from tests.faults.auditor import (
     Removal,
     Row,
     Watch,
+    compare_maildrop,
     compare_views,
     judge,
     token_of,
 )
 from tests.faults.clients import (
     Closed,
-    Done,
     Endpoint,
     ImapClient,
     Response,
@@ -41,13 +44,17 @@ from tests.faults.clients import (
     expunge_of,
     fetch_of,
 )
+from tests.faults.compose import ARCHIVE, BOX, GONE, SENDER, append_uid, archive_of, compose, uid_set
+from tests.faults.mailbox_user import MailboxUser
+from tests.faults.maildrop_user import MaildropUser, retrieve_all
 
-FLAGS = ("\\Seen", "\\Flagged", "\\Answered", "$Forwarded", "paid")
-SENDER = "sender@faults.example"
-BOX = "INBOX"
 SETTLE_SECONDS = 30.0
 FINISH_SECONDS = 90.0
 CROWD_AT_ONCE = 6
+LEASE_SECONDS = 75.0
+"""A maildrop may be held for a minute by a session whose server died."""
+
+Got = TypeVar("Got")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,18 @@ class Sites:
 
     smtp: tuple[Endpoint, ...]
     imap: tuple[Endpoint, ...]
+    pop3: tuple[Endpoint, ...] = ()
+
+
+class Actor(Protocol):
+    """Somebody else who takes part."""
+
+    async def run(self) -> None:
+        """Acts until the load is stopping and what was begun has its answer."""
+
+
+Judge = Callable[[Mapping[str, Observed]], Awaitable[list[Finding]]]
+"""Judges what the load's own judge doesn't know, given every mailbox."""
 
 
 @dataclass(slots=True)
@@ -78,6 +97,8 @@ class Mix:
     append: float = 4.0  # weights of what a mailbox user does
     store: float = 4.0
     expunge: float = 2.0
+    copy: float = 0.7
+    move: float = 1.0
     batch: int = 12  # most entries of one STORE or EXPUNGE
     pause: float = 0.02
 
@@ -98,15 +119,20 @@ class Load:
         seed: int,
         mix: Mix | None = None,
         crowd: Sequence[Account] = (),
+        *,
+        maildrops: Sequence[Account] = (),
     ) -> None:
-        """`crowd`: accounts that only get mail, and are only looked at in the end."""
+        """`crowd`: accounts that only get mail, and are only looked at in the end; `maildrops`: those used by POP3."""
         self.sites = sites
-        self.accounts = list(accounts)
+        self.accounts = [*accounts, *maildrops]
+        self.maildrops = list(maildrops)
+        self.actors: list[Actor] = []
+        self.judges: list[Judge] = []
         self.crowd = list(crowd)
         self.ledger = Ledger()
         self.watches = [
             Watch(account.address, f"watcher on pod {n + 1}", self.ledger)
-            for account in accounts
+            for account in self.accounts
             for n in range(len(sites.imap))
         ]
         self.mix = mix or Mix()
@@ -125,9 +151,11 @@ class Load:
             self._watchers.append(asyncio.create_task(_Watcher(self, watch, account, preferred).run()))
         await self.until(lambda: all(watch.uid_validity is not None for watch in self.watches))
         for n in range(self.mix.senders):
-            self._actors.append(asyncio.create_task(_Sender(self, self.rng(f"sender {n}")).run()))
+            self._actors.append(asyncio.create_task(Sender(self, self.rng(f"sender {n}")).run()))
         for account in self.accounts:
-            self._actors.append(asyncio.create_task(_User(self, account, self.rng(account.address)).run()))
+            user = MaildropUser if account in self.maildrops else MailboxUser
+            self._actors.append(asyncio.create_task(user(self, account, self.rng(account.address)).run()))
+        self._actors += [asyncio.create_task(actor.run()) for actor in self.actors]
 
     async def stop(self) -> None:
         """No new actions; waits until those under way have ended. An actor that died of a bug raises here."""
@@ -158,15 +186,25 @@ class Load:
         findings: list[Finding] = []
 
         async def look(account: Account, endpoints: Sequence[Endpoint]) -> None:
-            views = [await observe(endpoint, account) for endpoint in endpoints]
-            observed[account.address] = views[0]
-            for other in views[1:]:
-                findings.extend(compare_views(account.address, views[0], other))
+            archive = archive_of(account.address)
+            boxes = {account.address: BOX} | ({archive: ARCHIVE} if archive in targets else {})
+            for box, mailbox in boxes.items():
+                views = [await observe(endpoint, account, mailbox) for endpoint in endpoints]
+                observed[box] = views[0]
+                for other in views[1:]:
+                    findings.extend(compare_views(box, views[0], other))
 
+        targets = {transfer.target for transfer in self.ledger.transfers}
         await asyncio.gather(*(look(account, self.sites.imap) for account in self.accounts))
         for start in range(0, len(self.crowd), CROWD_AT_ONCE):
             some = self.crowd[start : start + CROWD_AT_ONCE]
             await asyncio.gather(*(look(account, self.sites.imap[:1]) for account in some))
+        for account in self.maildrops:
+            again = functools.partial(retrieve_all, self.sites.pop3[0], account)
+            retrieved = await patiently(again, LEASE_SECONDS)
+            findings += compare_maildrop(account.address, observed[account.address], retrieved)
+        for more in self.judges:
+            findings += await more(observed)
         return findings + judge(self.ledger, observed, self.watches)
 
     async def deliver_to_all(self, endpoints: Sequence[Endpoint], since: float | None = None) -> dict[str, float]:
@@ -187,7 +225,7 @@ class Load:
 
     async def deliver(self, recipients: Sequence[str], endpoints: Sequence[Endpoint] = ()) -> Message:
         """One message for these addresses, offered until it is taken."""
-        sender = _Sender(self, self.rng(f"hand {self._count}"), endpoints)
+        sender = Sender(self, self.rng(f"hand {self._count}"), endpoints)
         try:
             return await sender.send(recipients)
         finally:
@@ -204,14 +242,14 @@ class Load:
         done = await client.append(BOX, content, flags)
         assert done.status == "OK", done
         message.acked = time.monotonic()
-        message.uid = _append_uid(done)
+        message.uid = append_uid(done)
         return message
 
     async def remove(self, client: ImapClient, account: Account, messages: Sequence[Message]) -> None:
         """Expunge appended messages, surely; the mailbox is selected."""
         now = time.monotonic()
         uids = [message.uid for message in messages if message.uid is not None]
-        for command in (f"UID STORE {_uid_set(uids)} +FLAGS.SILENT (\\Deleted)", f"UID EXPUNGE {_uid_set(uids)}"):
+        for command in (f"UID STORE {uid_set(uids)} +FLAGS.SILENT (\\Deleted)", f"UID EXPUNGE {uid_set(uids)}"):
             done = await client.command(command)
             assert done.status == "OK", done
         for message, uid in zip(messages, uids, strict=True):
@@ -252,18 +290,20 @@ class Load:
         changes = sum(c.acked is not None for c in self.ledger.changes)
         doubt = len(self.ledger.changes) - changes
         gone = sum(r.acked is not None for r in self.ledger.removals)
+        copied = sum(t.acked is not None for t in self.ledger.transfers)
         seen = sum(len(watch.seen_at) for watch in self.watches)
         return (
             f"{len(acked)} messages acknowledged ({again} offered again, {len(self.ledger.messages) - len(acked)} in "
-            f"doubt), {changes} flag changes ({doubt} in doubt), {gone} expunged, {seen} arrivals watched"
+            f"doubt), {changes} flag changes ({doubt} in doubt), {copied} copied or moved, {gone} removed, "
+            f"{seen} arrivals watched"
         )
 
 
-async def observe(endpoint: Endpoint, account: Account) -> Observed:
-    """The mailbox as a fresh session shows it, with every message's bytes."""
+async def observe(endpoint: Endpoint, account: Account, mailbox: str = BOX) -> Observed:
+    """A mailbox as a fresh session shows it, with every message's bytes."""
     client = await patiently(lambda: ImapClient.connect(endpoint, account.address, account.password))
     try:
-        selected = await client.select(BOX)
+        selected = await client.select(mailbox)
         done = await client.command("UID FETCH 1:* (UID FLAGS MODSEQ BODY.PEEK[])")
         rows = []
         for response in done.untagged:
@@ -281,12 +321,12 @@ async def observe(endpoint: Endpoint, account: Account) -> Observed:
         client.close()
 
 
-async def patiently(connect: Callable[[], Awaitable[ImapClient]], seconds: float = 30.0) -> ImapClient:
-    """A connection to a pod that may be starting. Raises Closed when the time is over."""
+async def patiently(attempt: Callable[[], Awaitable[Got]], seconds: float = 30.0) -> Got:
+    """Something of a pod that may be starting. Raises Closed when the time is over."""
     deadline = time.monotonic() + seconds
     while True:
         try:
-            return await connect()
+            return await attempt()
         except Closed:
             if time.monotonic() > deadline:
                 raise
@@ -300,13 +340,16 @@ async def _either(event: asyncio.Event, seconds: float) -> None:
             await event.wait()
 
 
-class _Sender:
-    """One sending MTA."""
+class Sender:
+    """One sending MTA; `user`: a mail client that logs in."""
 
-    def __init__(self, load: Load, rng: random.Random, endpoints: Sequence[Endpoint] = ()) -> None:
+    def __init__(
+        self, load: Load, rng: random.Random, endpoints: Sequence[Endpoint] = (), user: Account | None = None
+    ) -> None:
         self._load = load
         self._rng = rng
         self._endpoints = endpoints or load.sites.smtp
+        self._user = user
         self._client: SmtpClient | None = None
 
     async def run(self) -> None:
@@ -323,18 +366,20 @@ class _Sender:
         several = len(addresses) > 1 and self._rng.random() < mix.recipients
         return self._rng.sample(addresses, self._rng.randint(2, len(addresses)) if several else 1)
 
-    async def send(self, recipients: Sequence[str], drop: bool = False) -> Message:
+    async def send(self, local: Sequence[str], drop: bool = False, remote: Sequence[str] = ()) -> Message:
         """One message, offered until it is taken; `drop`: leave before the first answer."""
         token = self._load.new_token()
-        content = compose(token, self._rng, self._picture())
-        message = self._load.ledger.offer(token, content, recipients, True, time.monotonic())
+        sender = self._user.address if self._user else SENDER
+        content = compose(token, self._rng, self._picture(), sender)
+        message = self._load.ledger.offer(token, content, local, True, time.monotonic())
+        message.sender, message.remote = sender, tuple(remote)
+        recipients = [*local, *remote]
         while message.acked is None:
             try:
-                if self._client is None:
-                    self._client = await SmtpClient.connect(self._rng.choice(list(self._endpoints)))
+                client = self._client or await self._connect()
                 message.offers += 1
                 leave = drop and message.offers == 1
-                code, text = await self._client.transaction(SENDER, recipients, content, leave=leave)
+                code, text = await client.transaction(sender, recipients, content, leave=leave)
             except Closed as error:
                 if isinstance(error, Stuck):
                     self._load.ledger.note(Kind.STUCK, recipients[0], f"SMTP, {token}: {error}")
@@ -343,12 +388,22 @@ class _Sender:
                 continue
             if code == 250:
                 message.acked = time.monotonic()
+                message.traces |= set(re.findall(r"\b(?:id|of) (\S+)", text))
+            elif code >= 500 and message.offers > 1 and any(name.startswith(GONE) for name in remote):
+                message.refused = True  # its first offer was taken, and the address is known not to exist by now
+                return message
             elif code >= 500:
                 self._load.ledger.note(Kind.REFUSED, recipients[0], f"{token}: {code} {text}")
                 return message
             else:
                 await asyncio.sleep(self._rng.uniform(0.05, 0.2))  # a peer's back-off
         return message
+
+    async def _connect(self) -> SmtpClient:
+        self._client = client = await SmtpClient.connect(self._rng.choice(list(self._endpoints)))
+        if self._user is not None:
+            await client.login(self._user.address, self._user.password)
+        return client
 
     def _picture(self) -> int | None:
         return self._rng.randint(1, 5) if self._rng.random() < self._load.mix.large else None
@@ -357,120 +412,6 @@ class _Sender:
         if self._client is not None:
             self._client.close()
             self._client = None
-
-
-class _User:
-    """One account's user: the only one who changes or removes entries there."""
-
-    def __init__(self, load: Load, account: Account, rng: random.Random) -> None:
-        self._load = load
-        self._ledger = load.ledger
-        self._account = account
-        self._box = account.address
-        self._rng = rng
-        self._known: dict[str, _Entry] = {}
-        self._doubtful: set[str] = set()
-        self._met: set[str] = set()
-        self._last_uid = 0
-
-    async def run(self) -> None:
-        client: ImapClient | None = None
-        mix = self._load.mix
-        actions = (self._append, self._store, self._expunge)
-        while not self._load.stopping:
-            try:
-                if client is None:
-                    endpoint = self._rng.choice(self._load.sites.imap)
-                    client = await ImapClient.connect(endpoint, self._account.address, self._account.password)
-                    await client.select(BOX)
-                    await self._learn(client)
-                (action,) = self._rng.choices(actions, (mix.append, mix.store, mix.expunge))
-                await action(client)
-            except Closed as error:
-                if isinstance(error, Stuck):
-                    self._ledger.note(Kind.STUCK, self._box, f"IMAP: {error}")
-                if client is not None:
-                    client.close()
-                client = None
-            await self._load.pause(self._rng)
-        if client is not None:
-            client.close()
-
-    async def _append(self, client: ImapClient) -> None:
-        token = self._load.new_token()
-        content = compose(token, self._rng, self._picture())
-        message = self._ledger.offer(token, content, (self._box,), False, time.monotonic())
-        message.flags = frozenset(self._rng.sample(FLAGS, self._rng.randint(0, 2)))
-        message.offers = 1
-        done = await client.append(BOX, content, " ".join(sorted(message.flags)))
-        if done.status != "OK":
-            return
-        message.acked = time.monotonic()
-        message.uid = _append_uid(done)
-        await self._learn(client)
-
-    def _picture(self) -> int | None:
-        return self._rng.randint(1, 5) if self._rng.random() < self._load.mix.large else None
-
-    async def _learn(self, client: ImapClient) -> None:
-        """What has arrived since the last look."""
-        done = await client.command(f"UID FETCH {self._last_uid + 1}:* (UID BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])")
-        for response in done.untagged:
-            fetched = fetch_of(response)
-            if fetched is None or fetched.literal is None or fetched.uid is None or fetched.uid <= self._last_uid:
-                continue
-            token = token_of(fetched.literal)
-            if token in self._ledger.messages and token not in self._met:
-                self._met.add(token)
-                self._known[token] = _Entry(fetched.uid, self._ledger.messages[token].flags)
-            self._last_uid = fetched.uid
-
-    async def _store(self, client: ImapClient) -> None:
-        flag, add = self._rng.choice(FLAGS), self._rng.random() < 0.6
-        fitting = [token for token, entry in self._known.items() if (flag in entry.flags) != add]
-        await self._change(client, self._some(fitting), flag, add)
-        if self._rng.random() < 0.3:
-            await self._learn(client)
-
-    def _some(self, tokens: Sequence[str]) -> list[str]:
-        usable = [token for token in tokens if token not in self._doubtful]
-        count = self._rng.choice((1, self._rng.randint(1, self._load.mix.batch)))
-        return self._rng.sample(usable, min(count, len(usable)))
-
-    async def _change(self, client: ImapClient, tokens: Sequence[str], flag: str, add: bool) -> bool:
-        if not tokens:
-            return False
-        now = time.monotonic()
-        changes = {
-            self._known[t].uid: Change(self._box, t, self._known[t].uid, add, frozenset({flag}), now) for t in tokens
-        }
-        self._ledger.changes += changes.values()
-        self._doubtful |= set(tokens)
-        done = await client.command(f"UID STORE {_uid_set(changes)} {'+' if add else '-'}FLAGS ({flag})")
-        if done.status != "OK":
-            return False
-        for response in done.untagged:
-            fetched = fetch_of(response)
-            if fetched is not None and fetched.uid in changes:
-                changes[fetched.uid].modseq = fetched.modseq
-        for change in changes.values():
-            change.acked = time.monotonic()
-            entry = self._known[change.token]
-            entry.flags = entry.flags | change.flags if add else entry.flags - change.flags
-        self._doubtful -= set(tokens)
-        return True
-
-    async def _expunge(self, client: ImapClient) -> None:
-        tokens = self._some([token for token, entry in self._known.items() if "\\Deleted" not in entry.flags])
-        if len(self._known) < 8 or not await self._change(client, tokens, "\\Deleted", True):
-            return
-        removals = [Removal(self._box, token, self._known.pop(token).uid, time.monotonic()) for token in tokens]
-        self._ledger.removals += removals
-        uids = [removal.uid for removal in removals]
-        done = await client.command(f"UID EXPUNGE {_uid_set(uids)}")
-        if done.status == "OK":
-            for removal in removals:
-                removal.acked = time.monotonic()
 
 
 class _Watcher:
@@ -541,30 +482,3 @@ class _Watcher:
                 now=time.monotonic(),
             )
         self._load.heard()
-
-
-def compose(token: str, rng: random.Random, picture: int | None = None) -> bytes:
-    """A message: text of 50 to 6,000 octets with awkward lines; with an attachment of 150 KB, the same for a number."""
-    head = (
-        f"From: Sender <{SENDER}>\r\nTo: undisclosed-recipients:;\r\nSubject: message {token}\r\n"
-        f"Date: Mon, 2 Nov 2026 10:00:00 +0000\r\nMessage-ID: <{token}@faults.example>\r\nMIME-Version: 1.0\r\n"
-    )
-    lines = [".", "..", "From nobody", "plain text " * rng.randint(0, 6), "x" * rng.randint(0, 70)]
-    text = "".join(f"{rng.choice(lines)}\r\n" for _ in range(rng.randint(3, 100)))
-    if picture is None:
-        return f"{head}Content-Type: text/plain\r\n\r\n{text}".encode()
-    data = random.Random(picture).randbytes(75_000).hex()
-    body = "\r\n".join(data[at : at + 76] for at in range(0, len(data), 76))
-    return (
-        f'{head}Content-Type: multipart/mixed; boundary="b"\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\n{text}\r\n'
-        f"--b\r\nContent-Type: application/octet-stream\r\n\r\n{body}\r\n--b--\r\n"
-    ).encode()
-
-
-def _append_uid(done: Done) -> int:
-    """The UID in `[APPENDUID validity uid]` (RFC 4315)."""
-    return int(done.text.partition("APPENDUID ")[2].partition("]")[0].split()[1])
-
-
-def _uid_set(uids: Sequence[int] | dict[int, Change]) -> str:
-    return ",".join(map(str, sorted(uids)))

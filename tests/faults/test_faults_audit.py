@@ -9,9 +9,12 @@ import pytest
 
 from tests.faults import plants
 from tests.faults.auditor import Kind, judge
-from tests.faults.clients import ImapClient
+from tests.faults.auditor_outside import DELIVERED, judge_outside
+from tests.faults.clients import Endpoint, ImapClient
+from tests.faults.compose import BOX
 from tests.faults.harness import WORKERS, Platform, poll
-from tests.faults.load import BOX, Account, Load, observe
+from tests.faults.load import Account, Load, Sender, observe
+from tests.faults.remote_servers import DOMAINS
 
 pytestmark = pytest.mark.stack
 
@@ -64,6 +67,36 @@ async def test_a_planted_fault_is_found(
     assert mine == findings
     assert audited <= {finding["finding"] for finding in mine}
     assert status == (1 if audited else 0)
+
+
+async def test_a_lost_queue_document_is_found(platform: Platform, seed: int) -> None:
+    """A submission to two servers, one of whose documents is gone; nobody delivers meanwhile."""
+    (user,) = await platform.accounts(1)
+    load = platform.load((), seed)
+    endpoint = Endpoint("127.0.0.1", platform.stack.ports("smtp_ingress-1")["submissions"], platform.tls)
+    sender = Sender(load, load.rng("user"), [endpoint], user)
+    remote = [f"ann@{name}" for name in DOMAINS[:2]]
+    message = await sender.send((), remote=remote)
+    sender.close()
+    queue = platform.database["queue"]
+    documents = list(queue.find({"t": {"$in": list(message.traces)}}))
+    assert len(documents) == 2
+
+    def lost() -> set[str]:
+        found = list(queue.find({"t": {"$in": list(message.traces)}}))
+        states = {(message.token, r["address"]): [DELIVERED] for document in found for r in document["recipients"]}
+        findings = judge_outside(load.ledger, [], states, [], [])
+        return {finding.box for finding in findings if "no queue document" in finding.detail}
+
+    assert (await platform.audit())[:2] == (0, [])
+    assert lost() == set()
+    queue.delete_one({"_id": documents[0]["_id"]})
+    status, findings, _ = await platform.audit()
+    assert status == 1
+    assert {finding["finding"] for finding in findings} == {"lost_message"}
+    assert lost() == {documents[0]["recipients"][0]["address"]}
+    queue.insert_one(documents[0])
+    assert (await platform.audit())[:2] == (0, [])
 
 
 async def test_a_lost_accepted_document_is_found(platform: Platform, seed: int) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from tests.faults.auditor import Change, Kind, Ledger, Observed, Removal, Row, Watch, compare_views, judge
-from tests.faults.load import compose
+from tests.faults.compose import compose
 
 BOX = "a@faults.test"
 SEEN = frozenset({"\\Seen"})

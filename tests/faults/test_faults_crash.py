@@ -37,6 +37,10 @@ WRITES = {
             "expunge.after_commit": 6,
         },
     ),
+    "copy and move": (
+        Mix(append=5, store=1, expunge=0.5, copy=3, move=3),
+        {f"{what}.{when}_commit": 6 for what in ("copy", "move") for when in ("before", "after")},
+    ),
     "group commit": (
         Mix(senders=5, pause=0.01),
         {

@@ -12,8 +12,9 @@ import pytest
 
 from tests.faults.auditor import Message
 from tests.faults.clients import ImapClient
+from tests.faults.compose import BOX
 from tests.faults.harness import WORKERS, Platform, poll
-from tests.faults.load import BOX, Account, Load, Mix
+from tests.faults.load import Account, Load, Mix
 from tests.faults.test_faults_crash import running
 
 pytestmark = pytest.mark.stack

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import ssl
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -58,7 +59,7 @@ Behaviour = Says | Stalls | Drops | Drips | Floods
 
 @dataclass
 class Taken:
-    """A message as it came. `mail` and `rcpts` are the commands' arguments."""
+    """A message as it came. `mail` and `rcpts` are the commands' arguments; `at` by the monotonic clock."""
 
     mail: str
     rcpts: list[str]
@@ -67,11 +68,13 @@ class Taken:
     connection: int
     chunked: bool = False
     login: str = ""
+    at: float = field(default_factory=time.monotonic)
 
 
 @dataclass
 class Sink:
-    """What it has seen, and how it is to behave. `commands` holds every line of every connection."""
+    """What it has seen, and how it is to behave. `commands` holds every line of every connection, `cut` when those ended
+    that ended without QUIT (monotonic clock)."""
 
     port: int = 0
     extensions: Sequence[str] = ALL
@@ -85,6 +88,7 @@ class Sink:
     connections: int = 0
     open: int = 0
     most_open: int = 0
+    cut: dict[int, float] = field(default_factory=dict)
     seen: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def until(self, *, messages: int = 0, command: str = "", times: int = 1) -> None:
@@ -123,6 +127,7 @@ class _Connection:
         self.chunks = b""
         self.login = ""
         self.failed = False
+        self.left = False
 
     @property
     def tls(self) -> str:
@@ -200,6 +205,7 @@ class _Connection:
             self.reset()
             await self.say("250 2.0.0 Ok", verb)
         elif verb == "QUIT":
+            self.left = True
             await self.say("221 2.0.0 Bye", verb)
             raise _Gone
         else:
@@ -284,6 +290,8 @@ async def smtp_sink(
             pass  # as it was told to, or the client's doing
         finally:
             sink.open -= 1
+            if not connection.left:
+                sink.cut[connection.number] = time.monotonic()
             tasks.discard(task)
             writer.close()
 

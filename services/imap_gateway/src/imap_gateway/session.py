@@ -18,6 +18,7 @@ from collections.abc import Coroutine, Sequence
 from functools import cache
 from typing import Any, Protocol
 
+from mailboat_common import crash
 from mailboat_common.errors import Failure, PeerError, Refused, RefusedCode, Unavailable
 from mailboat_common.log import get_logger
 from mailboat_store_client.types import AccountId, Delta
@@ -232,6 +233,7 @@ class Session:
         except Exception:
             log.exception("command failed", command=command.name.decode(), login=self.login)
             reply = SERVER_BUG
+        crash.point("imap.before_answer")
         self._answer(command, reply, started, expunge=entry.expunge.allows(command))
 
     def _answer(self, command: t.Command, reply: Reply, started: float, *, expunge: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mailboat_common import crash
 from mailboat_common.errors import Failure, Refused, RefusedCode
 from mailboat_common.log import get_logger
 from mailboat_wire.pop3.commands import Quit
@@ -23,6 +24,7 @@ async def run(session: Session, _command: Quit) -> Answer:
         return ok("Bye", Next.CLOSE)
     try:
         await drop.update()
+        crash.point("pop3.before_ok")
     except (Failure, Refused) as error:
         log.warning("update failed", cause=str(error))
         if isinstance(error, Refused) and error.code is RefusedCode.IN_USE:
