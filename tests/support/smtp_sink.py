@@ -34,7 +34,7 @@ class Says:
 
 @dataclass(frozen=True)
 class Stalls:
-    """No reply, for ever."""
+    """No reply, until the client goes."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,9 @@ class _Connection:
         """Reply, or misbehave; what was said."""
         wanted = self.sink.behaviour(verb, address)
         if isinstance(wanted, Stalls):
-            await asyncio.Event().wait()
+            while await self.reader.read(65536):
+                pass
+            raise _Gone
         if isinstance(wanted, Drops):
             self.writer.write(wanted.after.encode())
             raise _Gone
