@@ -66,7 +66,9 @@ class _Connection:
         except TimeoutError:
             raise Stuck("nobody reads what we send") from None
         except (OSError, RuntimeError) as error:
-            raise Closed(repr(error)) from error
+            if self._reader.exception() is not None or self._reader.at_eof():
+                raise Closed(repr(error)) from error
+            # The peer has gone; what it said before is still to be read.
 
     async def line(self, seconds: float | None = ANSWER_SECONDS) -> bytes:
         try:

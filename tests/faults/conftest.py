@@ -1,7 +1,6 @@
 """One stack of two replicas for all fault tests, on ports and in a directory of its own.
 
-`--faults-seconds N`: how long each random run lasts (12 s; hours find more). `--faults-seed N`: play a run again.
-`--faults-full`: everything at its full length, and what takes too long for `make test` (`make test-faults`).
+`--faults-full`: the full forms, as `make test-faults` asks for (minutes each). `--faults-seconds N`: how long each random run lasts (12 s; hours find more). `--faults-seed N`: play a run again.
 """
 
 from __future__ import annotations
@@ -18,25 +17,16 @@ from tests.faults.harness import Platform
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults")
+    group.addoption("--faults-full", action="store_true", help="the full forms of tests/faults")
     group.addoption("--faults-seconds", type=float, default=12.0, help="length of each random run of tests/faults")
     group.addoption("--faults-seed", type=int, default=None, help="seed of tests/faults, as a failed run printed it")
-    group.addoption("--faults-full", action="store_true", help="tests/faults at full length")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without --faults-full the long ones aren't part of the run."""
-    if config.getoption("--faults-full"):
-        return
-    long = [item for item in items if item.get_closest_marker("full")]
-    config.hook.pytest_deselected(items=long)
-    items[:] = [item for item in items if item not in long]
 
 
 @pytest.fixture(scope="session")
-def full(request: pytest.FixtureRequest) -> bool:
-    """Whether everything is to take its full time."""
-    wanted: bool = request.config.getoption("--faults-full")
-    return wanted
+def faults_full(request: pytest.FixtureRequest) -> bool:
+    """Whether the full forms are wanted."""
+    full: bool = request.config.getoption("--faults-full")
+    return full
 
 
 @pytest.fixture(scope="session")
@@ -75,3 +65,12 @@ def platform(started_platform: Platform) -> Platform:
     started_platform.stack.extra_env.clear()
     started_platform.stack.up()
     return started_platform
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without --faults-full what is marked `full` isn't part of the run."""
+    if config.getoption("--faults-full"):
+        return
+    long = [item for item in items if item.get_closest_marker("full")]
+    config.hook.pytest_deselected(items=long)
+    items[:] = [item for item in items if item not in long]

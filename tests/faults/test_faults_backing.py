@@ -39,11 +39,11 @@ async def all_out(remote: RemoteServers) -> None:
 
 
 @pytest.mark.parametrize("what", ["down", "wiped"])
-async def test_rabbitmq(platform: Platform, seed: int, full: bool, what: str) -> None:
+async def test_rabbitmq(platform: Platform, seed: int, faults_full: bool, what: str) -> None:
     """Down for five minutes, or its data gone: mail is taken at once meanwhile, and everything flows again in a minute."""
     people, senders = [await platform.accounts(count) for count in (3, 2)]
     load = platform.load(people, seed, Mix(senders=2, pause=0.1))
-    seconds = 10.0 if not full else 300.0 if what == "down" else 30.0
+    seconds = 10.0 if not faults_full else 300.0 if what == "down" else 30.0
     async with remote_servers(platform, load, senders) as remote, running(load):
         await passes(load, 2)
         usual = max((await load.deliver_to_all(load.sites.smtp)).values())
@@ -66,7 +66,7 @@ async def test_rabbitmq(platform: Platform, seed: int, full: bool, what: str) ->
         await platform.finish(load)
 
 
-async def test_mongod_freezes(platform: Platform, seed: int, full: bool) -> None:
+async def test_mongod_freezes(platform: Platform, seed: int, faults_full: bool) -> None:
     """Stopped in the middle of everything; what waits meanwhile is done afterwards, or refused for now."""
     accounts = await platform.accounts(3)
     pid = platform.stack.pid("mongod-1")
@@ -75,7 +75,7 @@ async def test_mongod_freezes(platform: Platform, seed: int, full: bool) -> None
         await passes(load, 2)
         os.kill(pid, signal.SIGSTOP)
         try:
-            sent, end = time.monotonic(), time.monotonic() + (30.0 if full else 5.0)
+            sent, end = time.monotonic(), time.monotonic() + (30.0 if faults_full else 5.0)
             await load.until(lambda: time.monotonic() > end, 60)
             assert not [
                 m for m in load.ledger.messages.values() if m.acked is not None and m.acked > sent + WRITABLE_SECONDS
@@ -88,7 +88,7 @@ async def test_mongod_freezes(platform: Platform, seed: int, full: bool) -> None
         await platform.finish(load)
 
 
-async def test_storage_api_away(platform: Platform, seed: int, full: bool) -> None:
+async def test_storage_api_away(platform: Platform, seed: int, faults_full: bool) -> None:
     """Both replicas gone: gateways hold what they are asked, or refuse it for now; nobody is told a lie."""
     people, maildrops = [await platform.accounts(count) for count in (3, 1)]
     await platform.add("pop3_gateway")
@@ -97,7 +97,7 @@ async def test_storage_api_away(platform: Platform, seed: int, full: bool) -> No
         await passes(load, 2)
         for name in ("storage_api-1", "storage_api-2"):
             await platform.kill(name)
-        gone, end = time.monotonic(), time.monotonic() + (45.0 if full else 4.0)
+        gone, end = time.monotonic(), time.monotonic() + (45.0 if faults_full else 4.0)
         await load.until(lambda: time.monotonic() > end, 90)
         assert not [
             m for m in load.ledger.messages.values() if m.acked is not None and m.acked > gone + WRITABLE_SECONDS
@@ -114,14 +114,14 @@ STALLING = ("GREETING", "EHLO", "MAIL", "RCPT", "DATA", "QUIT")
 services/delivery_worker/tests/test_worker_smtp.py::test_an_unknown_fate_is_deferred_and_not_sent_elsewhere."""
 
 
-async def test_remote_servers_that_stall_and_dns_that_lies(platform: Platform, seed: int, full: bool) -> None:
+async def test_remote_servers_that_stall_and_dns_that_lies(platform: Platform, seed: int, faults_full: bool) -> None:
     """Each phase hangs, drips, floods, breaks off or answers nonsense once; DNS is silent, fails or answers something else.
 
     Afterwards everything arrives once: nothing is given up for it, and other mail isn't held up for ever.
     """
     people, senders = [await platform.accounts(count) for count in (1, 2)]
     load = platform.load(people, seed, Mix(senders=1, pause=0.1))
-    times = 5 if full else 1
+    times = 5 if faults_full else 1
     async with remote_servers(platform, load, senders, {"MB_TIMEOUTS_FACTOR": "0.005"}) as remote:
         for phase in STALLING:
             wrong: list[Behaviour] = [
