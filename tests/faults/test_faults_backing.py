@@ -38,7 +38,7 @@ async def all_out(remote: RemoteServers) -> None:
     await poll(lambda: not waiting & remote.open(), FLOWS_SECONDS, 0.5)
 
 
-@pytest.mark.parametrize("what", ["down", "wiped"])
+@pytest.mark.parametrize("what", [pytest.param("down", marks=pytest.mark.full), "wiped"])
 async def test_rabbitmq(platform: Platform, seed: int, faults_full: bool, what: str) -> None:
     """Down for five minutes, or its data gone: mail is taken at once meanwhile, and everything flows again in a minute."""
     people, senders = [await platform.accounts(count) for count in (3, 2)]
