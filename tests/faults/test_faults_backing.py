@@ -15,7 +15,7 @@ from mailboat_local import rabbit
 
 from tests.faults.harness import WRITABLE_SECONDS, Platform, poll
 from tests.faults.load import Load, Mix
-from tests.faults.remote_servers import DELIVERERS, DOMAINS, RemoteServers, remote_servers
+from tests.faults.remote_servers import DELIVERERS, DOMAINS, remote_servers
 from tests.faults.test_faults_crash import running
 from tests.support.dns_server import Fault
 from tests.support.smtp_sink import Behaviour, Drips, Drops, Floods, Says, Stalls
@@ -23,19 +23,15 @@ from tests.support.smtp_sink import Behaviour, Drips, Drops, Floods, Says, Stall
 pytestmark = pytest.mark.stack
 
 FLOWS_SECONDS = 60.0
-"""Everything flows again so long after RabbitMQ's return."""
+"""Mail goes out again so long after RabbitMQ's return."""
+LEAST_A_SECOND = 4
+"""How many recipients of what was queued meanwhile are served a second then, on a machine that does much else."""
 
 
 async def passes(load: Load, seconds: float) -> None:
     """The load goes on for so long, and does something."""
     sent, end = len(load.ledger.messages), time.monotonic() + seconds
     await load.until(lambda: time.monotonic() > end and len(load.ledger.messages) > sent, seconds + 60)
-
-
-async def all_out(remote: RemoteServers) -> None:
-    """Waits until everything queued before now has been offered to the remote servers."""
-    waiting = remote.open()
-    await poll(lambda: not waiting & remote.open(), FLOWS_SECONDS, 0.5)
 
 
 @pytest.mark.parametrize("what", [pytest.param("down", marks=pytest.mark.full), "wiped"])
@@ -50,13 +46,18 @@ async def test_rabbitmq(platform: Platform, seed: int, faults_full: bool, what: 
         await platform.kill("rabbitmq-1")
         platform.check_writable("no RabbitMQ", await load.deliver_to_all(load.sites.smtp), usual)
         await passes(load, seconds)
-        queued = len(remote.open())
+        waiting = remote.open()
         if what == "wiped":
             rabbit.wipe(platform.stack.layout)
         await platform.start("rabbitmq-1")
         back = time.monotonic()
-        await all_out(remote)
-        note = f"RabbitMQ {what} for {seconds:.0f} s: {queued} queued meanwhile, all out {time.monotonic() - back:.1f} s after"
+        await poll(lambda: bool(waiting - remote.open()), FLOWS_SECONDS, 0.5)
+        first = time.monotonic() - back
+        await poll(lambda: not waiting & remote.open(), FLOWS_SECONDS + len(waiting) / LEAST_A_SECOND, 0.5)
+        note = (
+            f"RabbitMQ {what} for {seconds:.0f} s: {len(waiting)} recipients waited, the first was served {first:.1f} s "
+            f"after its return, the last {time.monotonic() - back:.1f} s"
+        )
         platform.notes.append(note)
         print(note)
         names = [name for name in (*platform.stack.names, *DELIVERERS) if "_" in name]
