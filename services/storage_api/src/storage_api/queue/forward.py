@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from mailboat_store_client.types import NO_ACCOUNT, AccountId, DeliveryStatus, Envelope
 
@@ -17,11 +18,21 @@ from ..store.hooks import TraceEvent
 from ..store.mutation import Mutation
 from ..store.workspace import DedupeId, Needs, Workspace
 from . import contents
+from .notify import NOTHING_TOLD, Outcomes
 from .submit import Outgoing, Prepared, enqueue, prepare
+from .suppressed import entries_for, suppressed
 
 
-class Forward(Mutation[DeliveryStatus]):
-    """Queue one message that is sent on: QUEUED, or DUPLICATE."""
+@dataclass(frozen=True, slots=True)
+class Forwarded:
+    """`status` QUEUED, also if every recipient is suppressed, or DUPLICATE. `told`: what the suppressed count as."""
+
+    status: DeliveryStatus
+    told: Outcomes = NOTHING_TOLD
+
+
+class Forward(Mutation[Forwarded]):
+    """Queue one message that is sent on."""
 
     kind = "forward"
 
@@ -37,23 +48,23 @@ class Forward(Mutation[DeliveryStatus]):
         return set()
 
     def needs(self) -> Needs:
-        return Needs(keys=[self._duplicate])
+        return Needs(keys=[self._duplicate], documents=entries_for(self._prepared.message.recipients))
 
-    def apply(self, ws: Workspace) -> DeliveryStatus:
+    def apply(self, ws: Workspace) -> Forwarded:
         if first := first_transaction(ws, [self._duplicate], self._envelope):
             tell_duplicate(ws, self._envelope.trace_id, first, via=self._via)
-            return DeliveryStatus.DUPLICATE
+            return Forwarded(DeliveryStatus.DUPLICATE)
         leave_duplicate_keys(ws, [self._duplicate], self._envelope.trace_id)
         details = {"via": self._via, "reverse_path": self._prepared.message.reverse_path}
         ws.tell_trace(TraceEvent(self._envelope.trace_id, ws.now, "forwarded", details=details))
-        enqueue(ws, self._prepared)
-        return DeliveryStatus.QUEUED
+        told = enqueue(ws, self._prepared, suppressed(ws, self._prepared.message.recipients))
+        return Forwarded(DeliveryStatus.QUEUED, told)
 
-    def receipt(self, result: DeliveryStatus) -> Document:
-        return {"t": self._envelope.trace_id, "status": result.value}
+    def receipt(self, result: Forwarded) -> Document:
+        return {"t": self._envelope.trace_id, "status": result.status.value}
 
-    def repeat(self, ws: Workspace, receipt: Document) -> DeliveryStatus:
-        return DeliveryStatus(receipt["status"])
+    def repeat(self, ws: Workspace, receipt: Document) -> Forwarded:
+        return Forwarded(DeliveryStatus(receipt["status"]))
 
 
 async def prepare_forwards(

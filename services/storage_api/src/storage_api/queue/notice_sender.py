@@ -32,7 +32,9 @@ from ..store.hooks import Hooks, TraceEvent
 from ..store.mutation import Mutation
 from ..store.workspace import Needs, Workspace
 from . import metrics
+from .notify import NOTHING_TOLD, Outcomes
 from .submit import Outgoing, enqueue, prepare_small
+from .suppressed import entries_for, suppressed
 
 log = get_logger(__name__)
 
@@ -74,7 +76,8 @@ class NoticeSender:
         try:
             (resolution,) = await self._directory.resolve([notice["recipient"]])
             if resolution.status is RecipientStatus.NOT_LOCAL:
-                await self._committer.submit(QueueNotice(notice))
+                told = await self._committer.submit(QueueNotice(notice))
+                metrics.count(told.bounced, told.notices)
             elif resolution.status in _OURS and resolution.account_id is not None:
                 await self._file(notice, resolution, resolution.account_id)
             else:
@@ -108,8 +111,11 @@ class NoticeSender:
         await self._notices.delete_one({"_id": notice["_id"]})
 
 
-class QueueNotice(Mutation[None]):
-    """Queue a notice for a sender elsewhere, and remove it here; nothing if it isn't here any more."""
+class QueueNotice(Mutation[Outcomes]):
+    """Queue a notice for a sender elsewhere, and remove it here; nothing if it isn't here any more.
+
+    The result says what it counts as if its recipient is suppressed.
+    """
 
     kind = "notice"
 
@@ -131,16 +137,19 @@ class QueueNotice(Mutation[None]):
         return set()
 
     def needs(self) -> Needs:
-        return Needs(documents={schema.NOTICES: {self._id}})
+        return Needs(documents={schema.NOTICES: {self._id}, **entries_for(self._prepared.message.recipients)})
 
-    def apply(self, ws: Workspace) -> None:
+    def apply(self, ws: Workspace) -> Outcomes:
         if ws.document(schema.NOTICES, self._id) is None:
-            return
-        enqueue(ws, self._prepared, self._hold_reason)
+            return NOTHING_TOLD
+        told = enqueue(
+            ws, self._prepared, suppressed(ws, self._prepared.message.recipients), hold_reason=self._hold_reason
+        )
         ws.operate(schema.NOTICES, self._id, DeleteOne({"_id": self._id}))
+        return told
 
-    def receipt(self, result: None) -> Document:
+    def receipt(self, result: Outcomes) -> Document:
         return {}
 
-    def repeat(self, ws: Workspace, receipt: Document) -> None:
-        return None
+    def repeat(self, ws: Workspace, receipt: Document) -> Outcomes:
+        return NOTHING_TOLD

@@ -46,6 +46,13 @@ class Outcomes:
 NOTHING_TOLD = Outcomes()
 
 
+def together(outcomes: Iterable[Outcomes]) -> Outcomes:
+    """The sum of several."""
+    several = tuple(outcomes)
+    bounced = tuple(name for one in several for name in one.bounced)
+    return Outcomes(bounced, tuple(name for one in several for name in one.notices))
+
+
 def tell_sender(
     ws: Workspace, document: Document, recipients: Sequence[Document], *, delays: bool
 ) -> tuple[Document, Outcomes]:

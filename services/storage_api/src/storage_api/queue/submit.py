@@ -11,12 +11,13 @@ after the commit.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from mailboat_common.errors import Refused, RefusedCode
 from mailboat_common.ids import encode_id, uuid7
 from mailboat_mime import header_block
-from mailboat_store_client.queue import QueuedRecipient, QueueId
+from mailboat_store_client.queue import QueuedRecipient
 from mailboat_store_client.types import (
     NO_ACCOUNT,
     AccountId,
@@ -33,8 +34,9 @@ from ..store.hooks import TraceEvent
 from ..store.mutation import Mutation
 from ..store.workspace import DedupeId, Needs, Workspace
 from . import contents, events
-from .documents import GRACE_MS, HELD, READY, by_domain, job_of, recipient_document
-from .notify import header_of
+from .documents import DONE, GRACE_MS, HELD, READY, by_domain, job_of, pending, recipient_document
+from .notify import Outcomes, header_of, together
+from .suppressed import fail_at_once
 
 MAX_HEADER = 256 << 10
 
@@ -90,10 +92,31 @@ async def prepare(db: Database, message: Outgoing, key: bytes, now: int) -> Prep
     return Prepared(message, content_id)
 
 
-def enqueue(ws: Workspace, prepared: Prepared, hold_reason: str = "") -> list[QueueId]:
+def enqueue(
+    ws: Workspace, prepared: Prepared, without: AbstractSet[str] = frozenset(), hold_reason: str = ""
+) -> Outcomes:
     """Queue a message with the running transaction: one document per destination domain, held if there is a reason.
-    Returns their ids.
+
+    `without`: recipients that have failed already, because they are suppressed. Returns what that counts as.
     """
+    message = prepared.message
+    documents = _documents(ws, prepared, hold_reason)
+    if documents:
+        events.sent(ws, documents[0], [recipient.address for recipient in message.recipients])
+    judged = [fail_at_once(ws, document, without) for document in documents]
+    for document, _ in judged:
+        ws.insert(schema.QUEUE, document)
+        if document["state"] == READY:
+            ws.tell_job(job_of(document))
+        if document["state"] != DONE:
+            _tell_queued(ws, document)
+    if any(document["state"] != DONE for document, _ in judged):
+        for part in prepared.parts:
+            ws.insert(schema.QUEUE_PARTS, part)
+    return together(told for _, told in judged)
+
+
+def _documents(ws: Workspace, prepared: Prepared, hold_reason: str) -> list[Document]:
     message = prepared.message
     header_ascii = header_block(message.content[: MAX_HEADER + 4]).isascii()
     common: Document = {
@@ -117,7 +140,7 @@ def enqueue(ws: Workspace, prepared: Prepared, hold_reason: str = "") -> list[Qu
         common |= {"content_id": prepared.content_id, "header": header_of(message.content)}
     else:
         common["content"] = message.content
-    queue_ids = []
+    documents = []
     for domain, recipients in by_domain(message.recipients).items():
         ascii_envelope = message.reverse_path.isascii() and all(r.address.isascii() for r in recipients)
         document: Document = {
@@ -127,21 +150,13 @@ def enqueue(ws: Workspace, prepared: Prepared, hold_reason: str = "") -> list[Qu
             "smtputf8": message.smtputf8 and not (header_ascii and ascii_envelope),
             **common,
         }
-        ws.insert(schema.QUEUE, document)
-        if not hold_reason:
-            ws.tell_job(job_of(document))
-        _tell_queued(ws, document)
-        queue_ids.append(QueueId(document["_id"]))
-    if queue_ids:
-        events.sent(ws, document, [recipient.address for recipient in message.recipients])
-    for part in prepared.parts:
-        ws.insert(schema.QUEUE_PARTS, part)
-    return queue_ids
+        documents.append(document)
+    return documents
 
 
 def _tell_queued(ws: Workspace, document: Document) -> None:
     details = {"queue": encode_id(document["_id"]), "domain": document["domain"]}
-    addresses = [recipient["address"] for recipient in document["recipients"]]
+    addresses = [recipient["address"] for recipient in pending(document)]
     details |= {"recipient": addresses[0]} if len(addresses) == 1 else {"recipients": len(addresses)}
     ws.tell_trace(TraceEvent(document["t"], ws.now, "queued", document.get("a"), details=details))
 

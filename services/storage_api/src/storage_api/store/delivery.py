@@ -31,7 +31,8 @@ from mailboat_store_client.types import (
 from ..db import schema
 from ..db.driver import Database, Document, InsertOne, PyMongoError, is_duplicate_key
 from ..directory.routes import Routes
-from ..queue.forward import prepare_forwards
+from ..queue import metrics
+from ..queue.forward import Forwarded, prepare_forwards
 from ..queue.notify import header_of, success_wanted
 from ..queue.submit import Submit, outgoing_of, prepare, submission_key
 from .bodies import Bodies
@@ -379,8 +380,9 @@ def _always(document: Document) -> set[AccountId]:
 
 def _forwarded(outcome: Any) -> DeliveryStatus:
     """What became of a message that is sent on."""
-    if isinstance(outcome, DeliveryStatus):
-        return outcome
+    if isinstance(outcome, Forwarded):
+        metrics.count(outcome.told.bounced, outcome.told.notices)
+        return outcome.status
     log.warning("A forwarded message could not be queued", error=repr(outcome))
     return DeliveryStatus.UNAVAILABLE
 
