@@ -20,20 +20,26 @@ from mailboat_store_client.types import (
     Envelope,
     EnvelopeRecipient,
 )
+from storage_api.db import schema
 from storage_api.db.driver import Database
 from storage_api.db.migrations import migrate
 from storage_api.directory.accounts import Accounts, Secret
+from storage_api.directory.authenticate import Authenticator
 from storage_api.directory.dkim import RETIRE_MS, DkimKey, DkimKeys, KeyState
 from storage_api.directory.domains import Domains
 from storage_api.directory.passwords import PasswordPool
+from storage_api.directory.resolve import MongoDirectory
 from storage_api.directory.schema import STEPS
 from storage_api.domain_dns.ask import resolver
 from storage_api.domain_dns.service import DomainDns
+from storage_api.queue.notice_sender import NoticeSender
+from storage_api.queue.policy import QueuePolicy
 from storage_api.signer import KEEP_SECONDS, Signer
 from storage_api.store.hooks import Hooks
 from storage_api.store.mongo import MongoStore
 
 from tests.support.dns_server import Fault, dns_server
+from tests.support.store import inbox_of
 
 DAY = 24 * 3600 * 1000
 BODY = "Grüße,\r\n\r\n  two  spaces \r\n.\r\n\r\n\r\n".encode()
@@ -202,6 +208,48 @@ async def test_what_is_queued_and_filed_of_a_submission_is_signed(world: World, 
         assert queued.startswith(b"DKIM-Signature: ")
         assert queued.endswith(message)
         assert verdicts(queued, keys) == [True, True]
+
+
+NOTICE = b"From: MAILER-DAEMON@mx1.mail.x.test\r\nTo: <bob@far.test>\r\nSubject: Not delivered\r\n\r\nNo.\r\n"
+
+
+async def plant_notice(world: World, recipient: str) -> str:
+    notice_id = trace_id()
+    notice = {
+        "_id": notice_id,
+        "at": 1_700_000_000_000,
+        "due": 0,
+        "kind": "failure",
+        "about": trace_id(),
+        "smtputf8": False,
+    }
+    await world.db[schema.NOTICES].insert_one({**notice, "recipient": recipient, "content": NOTICE})
+    return notice_id
+
+
+async def test_notices_are_signed_by_the_platforms_domain_wherever_they_go(world: World) -> None:
+    alice = await world.account()
+    directory = MongoDirectory(world.db, Authenticator(world.db, world.pool, lambda: world.now), lambda: world.now)
+    store = MongoStore(world.db, policy=QueuePolicy(hostname=f"mx1.mail.{world.domain}"))
+    sender = NoticeSender(store, directory, sign=world.signer.sign_for_host)
+    away = await plant_notice(world, "bob@far.test")
+    await plant_notice(world, f"alice@{world.domain}")
+    await sender.run(world.now)
+    (queued,) = await world.db[schema.QUEUE].find({"t": away})
+    changes = await store.read.changes(alice, await inbox_of(store, alice), 0)
+    (filed,) = await store.read.contents(alice, [changes.changed.body_id(0)], 1 << 20)
+    keys = await world.keys.of(world.domain)
+    for content in (bytes(queued["content"]), filed):
+        assert content is not None and content.endswith(NOTICE)
+        assert f"d={world.domain};".encode() in content
+        assert verdicts(content, keys) == [True, True]
+    await store.committer.close()
+
+
+async def test_a_host_in_no_domain_of_ours_signs_nothing(world: World) -> None:
+    assert await world.signer.sign_for_host(f"not{world.domain}", NOTICE, 1) == b""
+    assert await world.signer.sign_for_host("localhost", NOTICE, 1) == b""
+    assert await world.signer.sign_for_host(world.domain, NOTICE, 1) == await world.signer.sign(world.domain, NOTICE, 1)
 
 
 async def test_what_comes_from_elsewhere_is_not_signed(world: World) -> None:

@@ -63,7 +63,7 @@ class World:
         self.store = MongoStore(self.db, hooks, policy=POLICY)
         self.directory = MongoDirectory(self.db, Authenticator(self.db, PasswordPool(1), now_ms), now_ms)
         store = self.store
-        self.sender = NoticeSender(self.db, store.committer, store.delivery, self.directory, hooks)
+        self.sender = NoticeSender(store, self.directory, hooks)
 
     async def submit(self, *addresses: str, sender: str = "alice@ours.test", content: bytes = CONTENT) -> str:
         """Queue a message; returns its trace id."""
@@ -325,7 +325,7 @@ _CHILD = """
         store = MongoStore(db)
         directory = MongoDirectory(db, Authenticator(db, PasswordPool(1), now), now)
         crash.arm(point)
-        await NoticeSender(db, store.committer, store.delivery, directory).run(now())
+        await NoticeSender(store, directory).run(now())
 
     asyncio.run(main())
 """

@@ -49,7 +49,7 @@ class World:
         self.list = Suppressions(db, now)
         self.domains = Domains(db, now, directory.forget)
         self.accounts = Accounts(db, self.pool, logins.verified, now, changed=directory.forget, publish=lambda _: None)
-        self.sender = NoticeSender(db, self.store.committer, self.store.delivery, directory, hooks)
+        self.sender = NoticeSender(self.store, directory, hooks)
 
     async def set_up(self) -> None:
         await self.domains.add("ours.test")

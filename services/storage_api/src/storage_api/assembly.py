@@ -300,7 +300,8 @@ def jobs(core: Core, feeds: Feeds) -> list[Job]:
     collector = Collector(core.db)
     retention = RetentionSweep(core.db, core.mongo.committer)
     directory = MongoDirectory(core.db, Authenticator(core.db, PasswordPool(), now_ms), now_ms)
-    notices = NoticeSender(core.db, core.mongo.committer, core.mongo.delivery, directory, core.hooks)
+    sign = core.signer.sign_for_host
+    notices = NoticeSender(core.mongo, directory, core.hooks, sign)
     queue = Scheduler(core.db, core.mongo.queue, core.publisher)
 
     async def sweep(now: int) -> bool:

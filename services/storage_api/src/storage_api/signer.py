@@ -1,4 +1,4 @@
-"""DKIM signatures for what our accounts send: `sign(domain, content, at)`.
+"""DKIM signatures for what our accounts send, `sign(domain, content, at)`, and for our own notices, `sign_for_host`.
 
 The domain is the caller's to name, and must be one that the sender was allowed to send as: signing with the domain of
 whatever From says would let one customer vouch for another. Keys are kept for `KEEP_SECONDS`, so that a rotation
@@ -57,6 +57,16 @@ class Signer:
             return b""
         _signed.labels("signed").inc()
         return prefix
+
+    async def sign_for_host(self, host: str, content: bytes, at: int) -> bytes:
+        """As `sign`, by the domain of ours that a host's name is in: itself, or the closest above it.
+
+        From MAILER-DAEMON@host is then aligned for DMARC unless the domain asks for strict alignment (RFC 7489 3.1.1).
+        """
+        domain = addresses.normalise_domain(host) or ""
+        while "." in domain and not await self._active(domain):
+            domain = domain.partition(".")[2]
+        return await self.sign(domain, content, at)
 
     async def _active(self, domain: str) -> list[SigningKey]:
         if not domain:

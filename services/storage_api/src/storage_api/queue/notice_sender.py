@@ -24,11 +24,11 @@ from mailboat_store_client.types import (
 )
 
 from ..db import schema
-from ..db.driver import Database, DeleteOne, Document
+from ..db.driver import DeleteOne, Document
 from ..directory.resolve import MongoDirectory
-from ..store.committer import Committer
-from ..store.delivery import NOTICE_LISTENER, MongoDelivery
+from ..store.delivery import NOTICE_LISTENER, Sign
 from ..store.hooks import Hooks, TraceEvent
+from ..store.mongo import MongoStore
 from ..store.mutation import Mutation
 from ..store.workspace import Needs, Workspace
 from . import metrics
@@ -49,18 +49,15 @@ class NoticeSender:
     """The worker role's rounds for notices."""
 
     def __init__(
-        self,
-        db: Database,
-        committer: Committer,
-        delivery: MongoDelivery,
-        directory: MongoDirectory,
-        hooks: Hooks | None = None,
+        self, store: MongoStore, directory: MongoDirectory, hooks: Hooks | None = None, sign: Sign | None = None
     ) -> None:
-        self._notices = db[schema.NOTICES]
-        self._committer = committer
-        self._delivery = delivery
+        """`sign` is given the platform's hostname."""
+        self._notices = store.db[schema.NOTICES]
+        self._committer = store.committer
+        self._delivery = store.delivery
         self._directory = directory
         self._hooks = hooks or Hooks()
+        self._sign = sign
 
     async def run(self, now: int) -> bool:
         """Send what is due; True if more is. A failure leaves a notice for the next try."""
@@ -75,6 +72,7 @@ class NoticeSender:
     async def _send(self, notice: Document) -> None:
         try:
             (resolution,) = await self._directory.resolve([notice["recipient"]])
+            notice = await self._signed(notice)
             if resolution.status is RecipientStatus.NOT_LOCAL:
                 told = await self._committer.submit(QueueNotice(notice))
                 metrics.count(told.bounced, told.notices)
@@ -84,6 +82,14 @@ class NoticeSender:
                 await self._drop(notice, resolution.status.value)
         except Failure as error:
             log.warning("a notice waits", trace_id=notice["_id"], cause=error.private)
+
+    async def _signed(self, notice: Document) -> Document:
+        """Signed as of the time it was written, so that a repeat gives the same octets."""
+        if self._sign is None:
+            return notice
+        content = bytes(notice["content"])
+        fields = await self._sign(self._committer.policy.hostname, content, notice["at"] // 1000)
+        return notice | {"content": fields + content}
 
     async def _file(self, notice: Document, resolution: Resolution, account_id: AccountId) -> None:
         content = b"Return-Path: <>\r\n" + bytes(notice["content"])
