@@ -70,7 +70,7 @@ async def test_everything_queued_is_accounted_for(own: Database, store: MongoSto
     await submit(store, account, "big.example", "large.example", content=BIG)
     await end(own, store, "sent.example", Outcome.DELIVERED)
     await end(own, store, "bad.example", Outcome.FAILED)
-    operators = QueueOperators(own, Hooks(), now_ms)
+    operators = QueueOperators(own, store.committer, Hooks(), now_ms)
     assert await operators.act(Action.REMOVE, Selection(domain="gone.example"), "operator") == 1
     findings, summary = await everything(own)
     assert findings == []

@@ -172,6 +172,48 @@ async def test_what_is_removed_loses_its_claim_and_its_message(world: World) -> 
     assert await act(world, "remove", ids=ids) == 0, "it is done"
 
 
+async def test_what_is_returned_is_told_to_its_sender_with_the_reason(world: World) -> None:
+    far, near = fresh("far"), fresh("near")
+    sender = f"{os.urandom(5).hex()}@elsewhere.test"
+    ids = await submit(world, far, near, sender=sender)
+    claimed = await claim(world, ids[0])
+    assert claimed is not None
+    await act(world, "hold", ids=ids[1:])
+    reason = "far.example has closed"
+    assert await act(world, "bounce", sender=sender, reason=reason, status="5.1.2") == 2
+    assert await world.core.mongo.queue.renew([(claimed.queue_id, claimed.token)]) == [False]
+    found = RecipientReport(f"x@{far}", Outcome.DELIVERED, "2.0.0", "250 2.0.0 Ok")
+    await world.core.mongo.queue.report([AttemptReport(claimed.queue_id, claimed.token, (found,))])
+    for queue_id, domain in zip(ids, (far, near), strict=True):
+        shown = await show(world, queue_id)
+        assert (shown["state"], shown["why"]) == ("done", "failed")
+        (recipient,) = shown["recipients"]
+        assert (recipient["address"], recipient["status"], recipient["reason"]) == (f"x@{domain}", "5.1.2", reason)
+        assert "content_id" not in await stored(world, queue_id)
+    notices = [bytes(n["content"]) for n in await world.core.db[schema.NOTICES].find({"recipient": sender})]
+    assert len(notices) == 2
+    for notice in notices:
+        assert b"\r\nAction: failed\r\nStatus: 5.1.2\r\n" in notice
+        assert f"Diagnostic-Code: X-Mailboat; {reason}\r\n".encode() in notice
+    assert await act(world, "bounce", ids=ids) == 0, "it is done"
+    (entry,) = [e for e in await world.audited("queue.bounce") if e["target"] == sender]
+    assert entry["details"] == {"changed": 2, "reason": reason, "status": "5.1.2"}
+
+
+async def test_nobody_is_told_of_a_returned_bounce_or_against_their_wish(world: World) -> None:
+    domain = fresh("far")
+    await submit(world, domain, sender="")
+    sender = f"{os.urandom(5).hex()}@elsewhere.test"
+    (queue_id,) = await submit(world, domain, sender=sender)
+    never = {"$set": {"recipients.0.notify": "NEVER"}}
+    await world.core.db[schema.QUEUE].update_one({"_id": decode_id(queue_id)}, never)
+    assert await act(world, "bounce", domain=domain) == 2
+    assert await world.core.db[schema.NOTICES].count({"recipient": {"$in": ["", sender]}}) == 0
+    for wrong in ({"status": "4.7.1"}, {"status": "5.7"}, {"reason": " "}, {"reason": "two\nlines"}):
+        assert (await world.call("POST", "/queue:bounce", {"domain": domain} | wrong))[0] == 400
+    assert (await world.call("POST", "/queue:bounce", {"reason": "x"}))[0] == 400
+
+
 async def test_rerouted_mail_goes_another_way_than_the_table_says(world: World) -> None:
     domain = fresh("far")
     assert (await world.call("PUT", f"/transports/{domain}", RELAY))[0] == 200
@@ -231,6 +273,7 @@ async def test_who_may_see_and_steer_the_queue(world: World) -> None:
         ("GET", "/queue", None),
         ("GET", "/queue/domains", None),
         ("POST", "/queue:retry", {"domain": "nowhere.example"}),
+        ("POST", "/queue:bounce", {"domain": "nowhere.example"}),
         ("GET", "/transports", None),
     ):
         assert (await world.call(method, path, body, token=queue))[0] == 200

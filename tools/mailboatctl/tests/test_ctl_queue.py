@@ -53,7 +53,7 @@ ANSWERS: dict[str, Any] = {
     "PUT /v1/transports/far.example": RELAY | {"domain": "far.example", "host": "", "username": ""},
     "DELETE /v1/transports/far.example": None,
 }
-ACTIONS = ("retry", "hold", "release", "reroute", "remove")
+ACTIONS = ("retry", "hold", "release", "reroute", "remove", "bounce")
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -152,6 +152,18 @@ def test_actions_by_id_domain_sender_and_all(asked: list[Asked], run: Run, comma
     for wrong in ((), ("q1", "--all")):
         assert run("queue", command, *wrong)[0] == 2
     assert len(asked) == 3
+
+
+def test_what_is_removed_may_be_returned_to_its_sender(asked: list[Asked], run: Run) -> None:
+    assert run("queue", "rm", "q1", "--bounce")[1] == "2 messages returned.\n"
+    run("queue", "rm", "--domain", "far.example", "--bounce", "--reason", "It has closed", "--status", "5.1.2")
+    assert asked == [
+        ("POST /v1/queue:bounce", "", {"ids": ["q1"]}),
+        ("POST /v1/queue:bounce", "", {"domain": "far.example", "reason": "It has closed", "status": "5.1.2"}),
+    ]
+    assert run("queue", "rm", "q1", "--reason", "x")[0] == 2
+    assert run("queue", "rm", "--bounce")[0] == 2
+    assert len(asked) == 2
 
 
 def test_reroute(asked: list[Asked], run: Run) -> None:

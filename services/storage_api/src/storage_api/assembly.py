@@ -221,7 +221,7 @@ class Api:
                 aliases=Aliases(db, now_ms, directory.forget),
                 tokens=self.tokens,
                 keys=Keys(db, now_ms),
-                queue=QueueOperators(db, core.hooks, now_ms),
+                queue=QueueOperators(db, core.mongo.committer, core.hooks, now_ms),
                 transports=Transports(db, core.mongo.queue.transports.forget),
                 suppressions=Suppressions(db, now_ms),
                 trace=core.trace,

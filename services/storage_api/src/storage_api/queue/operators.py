@@ -1,4 +1,4 @@
-"""The outbound queue in operators' hands: list, show, count; retry, hold, release, reroute and remove.
+"""The outbound queue in operators' hands: list, show, count; retry, hold, release, reroute, remove and return.
 
 What is done to many documents is done some hundred at a time, each by an update on condition of its state, so that an
 action never undoes what a worker or another operator did in between. An action on a claimed document is for what comes
@@ -8,8 +8,9 @@ retry finds it tried already.
 
 from __future__ import annotations
 
+import asyncio
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from mailboat_common.errors import Refused, RefusedCode
@@ -21,10 +22,13 @@ from ..db import schema
 from ..db.driver import Database, Document
 from ..directory.addresses import normalise_domain
 from ..outage import database_errors
+from ..store.committer import MAX_ITEMS, Committer
 from ..store.hooks import Hooks, TraceEvent
 from ..store.writes import date
-from . import contents, transports
+from . import contents, metrics, transports
+from .bounce import Bounce, Return
 from .documents import CLAIMED, DONE, HELD, KEEP_DONE_MS, PENDING, READY, REMOVED, STATES
+from .report import Reported, unused_of
 
 MAX_IDS = 1000
 MAX_DOMAINS = 1000
@@ -108,8 +112,9 @@ def id_of(text: str) -> QueueId:
 class QueueOperators:
     """`clock` gives ms since the epoch."""
 
-    def __init__(self, db: Database, hooks: Hooks, clock: Callable[[], int]) -> None:
+    def __init__(self, db: Database, committer: Committer, hooks: Hooks, clock: Callable[[], int]) -> None:
         self._db = db
+        self._committer = committer
         self._queue = db[schema.QUEUE]
         self._hooks = hooks
         self._clock = clock
@@ -158,20 +163,48 @@ class QueueOperators:
 
     async def act(self, action: Action, selection: Selection, actor: str, route: Transport | None = None) -> int:
         """Do it to all that are selected; returns to how many. `route` None: back to the transport table."""
-        query = selection.query() | {"state": {"$in": _WAITING}}
         if route is not None:
             transports.check(route)
         done = 0
-        fields = ["t", "a", "domain", "content_id"]
-        after = b""
         async with database_errors():
-            while True:
-                some = query | {"$and": [{"_id": {"$gt": after}}]} if after else query
-                found = await self._queue.find(some, fields, sort=[("_id", 1)], limit=_BATCH)
-                if not found:
-                    return done
+            async for found in self._batches(selection, ["t", "a", "domain", "content_id"]):
                 done += await self._act(action, found, actor, route)
-                after = bytes(found[-1]["_id"])
+        return done
+
+    async def bounce(self, selection: Selection, wanted: Return) -> int:
+        """Return all that are selected to their senders; returns how many. Refused INVALID."""
+        wanted.check()
+        done = 0
+        async with database_errors():
+            async for found in self._batches(selection, ["_id"]):
+                ids = [QueueId(bytes(document["_id"])) for document in found]
+                for start in range(0, len(ids), MAX_ITEMS):
+                    done += await self._bounce([Bounce(one, wanted) for one in ids[start : start + MAX_ITEMS]])
+        return done
+
+    async def _bounce(self, mutations: Sequence[Bounce]) -> int:
+        committed = [self._committer.submit(mutation) for mutation in mutations]
+        found = await asyncio.gather(*committed, return_exceptions=True)
+        outcomes = [outcome for outcome in found if isinstance(outcome, Reported)]
+        for outcome in outcomes:
+            metrics.count(outcome.told.bounced, outcome.told.notices)
+        await contents.release(self._db, unused_of(outcomes))
+        for failed in found:
+            if isinstance(failed, BaseException):
+                raise failed
+        return sum(outcome.taken for outcome in outcomes)
+
+    async def _batches(self, selection: Selection, fields: Sequence[str]) -> AsyncIterator[list[Document]]:
+        """What is selected and not done, some hundred at a time, by id."""
+        query = selection.query() | {"state": {"$in": _WAITING}}
+        after = b""
+        while True:
+            some = query | {"$and": [{"_id": {"$gt": after}}]} if after else query
+            found = await self._queue.find(some, fields, sort=[("_id", 1)], limit=_BATCH)
+            if not found:
+                return
+            yield found
+            after = bytes(found[-1]["_id"])
 
     async def _act(self, action: Action, found: Sequence[Document], actor: str, route: Transport | None) -> int:
         now = self._clock()

@@ -52,8 +52,9 @@ class Reported:
     told: Outcomes = NOTHING_TOLD
 
 
-class _Ending(Mutation[Reported]):
-    """What a report and the end of a lease share. Nothing is kept under a key: the document itself knows.
+class Ending(Mutation[Reported]):
+    """What ends an attempt or a document. Nothing is kept under a key: the document itself knows.
+
 
     `owner` is the account that sent the message, whose events are counted in its document: with it known beforehand a
     batch reads all accounts at once, and no other batch of this process works on them meanwhile.
@@ -78,7 +79,7 @@ class _Ending(Mutation[Reported]):
         return Reported(True)
 
 
-class Report(_Ending):
+class Report(Ending):
     """One attempt's results."""
 
     kind = "queue_report"
@@ -120,7 +121,7 @@ class Report(_Ending):
         return replace(ended, seconds=tuple(seconds))
 
 
-class EndLease(_Ending):
+class EndLease(Ending):
     """Take back a claim whose lease has ended; not taken if it was renewed or reported meanwhile."""
 
     kind = "queue_lease"

@@ -8,21 +8,19 @@ which has none, nobody is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
-from mailboat_common.ids import encode_id
-from mailboat_store_client.queue import Outcome, QueuedRecipient
+from mailboat_store_client.queue import QueuedRecipient
 
 from ..db import schema
 from ..db.driver import Document
 from ..directory.addresses import parse
 from ..directory.suppressions import SUPPRESSED
-from ..store.hooks import TraceEvent
 from ..store.workspace import Workspace
 from ..store.writes import date
-from . import events
-from .documents import DONE, FAILED, KEEP_DONE_MS, pending
+from .documents import DONE, KEEP_DONE_MS, pending
+from .given_up import give_up
 from .notify import NOTHING_TOLD, Outcomes, tell_sender
 
 STATUS = "5.1.1"
@@ -46,13 +44,7 @@ def fail_at_once(ws: Workspace, document: Document, addresses: AbstractSet[str])
     """
     if not any(recipient["address"] in addresses for recipient in document["recipients"]):
         return document, NOTHING_TOLD
-    last = {"at": ws.now, "attempt": 0, "outcome": Outcome.FAILED.value, "status": STATUS, "reason": REASON}
-    last |= {"reply": "", "host": "", "tls": ""}
-    recipients = [
-        r | {"state": FAILED, "last": last} if r["address"] in addresses else r for r in document["recipients"]
-    ]
-    failed = [recipient for recipient in recipients if recipient["state"] == FAILED]
-    _tell(ws, document, failed)
+    recipients = give_up(ws, document, addresses, status=STATUS, reason=REASON)
     fields, told = tell_sender(ws, document, recipients, delays=False)
     document = document | fields
     if not pending(document):
@@ -60,14 +52,6 @@ def fail_at_once(ws: Workspace, document: Document, addresses: AbstractSet[str])
         gone = ("content", "content_id", "header", "due", "hold_reason")
         document = {name: value for name, value in document.items() if name not in gone} | done
     return document, told
-
-
-def _tell(ws: Workspace, document: Document, failed: Sequence[Document]) -> None:
-    for recipient in failed:
-        details = {"recipient": recipient["address"], "queue": encode_id(document["_id"])}
-        details |= {"status": STATUS, "reason": REASON}
-        ws.tell_trace(TraceEvent(document["t"], ws.now, "failed", document.get("a"), details=details))
-        events.ended(ws, document, recipient)
 
 
 def _key(address: str) -> str | None:

@@ -77,6 +77,7 @@ TABLE: Mapping[str, Access] = {
     "release_queue": Access(QUEUE_OPERATOR),
     "reroute_queue": Access(QUEUE_OPERATOR),
     "remove_queue": Access(QUEUE_OPERATOR),
+    "bounce_queue": Access(QUEUE_OPERATOR),
     "list_transports": Access(QUEUE_OPERATOR),
     "put_transport": Access(OPERATOR),
     "show_transport": Access(QUEUE_OPERATOR),

@@ -7,12 +7,14 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 from mailboat_common.ids import encode_id
 
+from ..queue.bounce import Return
 from ..queue.operators import Action
 from . import paging
 from .context import Caller, Context, Ctx
 from .models import Page
 from .problems import described
 from .queue_models import (
+    BounceIn,
     CountsOut,
     CountsPage,
     DoneOut,
@@ -84,8 +86,17 @@ async def reroute_queue(body: RerouteIn, ctx: Ctx, caller: Caller) -> DoneOut:
 
 @router.post("/queue:remove", summary="Remove from the queue", responses=described(400, 404))
 async def remove_queue(body: SelectionIn, ctx: Ctx, caller: Caller) -> DoneOut:
-    """Gives them up; their senders aren't told."""
+    """Gives them up; their senders aren't told (`queue:bounce` tells them)."""
     return await _act(ctx, caller, Action.REMOVE, body)
+
+
+@router.post("/queue:bounce", summary="Return to the senders", responses=described(400, 404))
+async def bounce_queue(body: BounceIn, ctx: Ctx, caller: Caller) -> DoneOut:
+    """Gives them up now; their senders get a bounce with the reason, if they want to be told of failures."""
+    changed = await ctx.queue.bounce(body.selection(), Return(caller.name, body.reason, body.status))
+    details = {"changed": changed, "reason": body.reason, "status": body.status}
+    await ctx.audit_log.record(caller, "queue.bounce", body.target(), details)
+    return DoneOut(changed=changed)
 
 
 async def _act(ctx: Context, caller: Caller, action: Action, body: SelectionIn) -> DoneOut:

@@ -9,6 +9,7 @@ from mailboat_store_client.queue import TlsMode, Transport
 from pydantic import ConfigDict, Field
 
 from ..db.driver import Document
+from ..queue.bounce import MAX_REASON, REASON, STATUS
 from ..queue.documents import CLAIMED, DONE, HELD
 from ..queue.operators import MAX_IDS, DomainCount, Selection, id_of
 from ..queue.transports import MAX_CREDENTIAL
@@ -235,6 +236,15 @@ class RerouteIn(SelectionIn):
     )
 
     transport: TransportIn | None = None
+
+
+class BounceIn(SelectionIn):
+    """Which messages, and what their senders are told."""
+
+    model_config = _example({"domain": "far.example", "reason": "far.example has closed; write to near.example"})
+
+    reason: str = Field(REASON, max_length=MAX_REASON, description="One line, for people")
+    status: str = Field(STATUS, max_length=11, description="RFC 3463's code of a permanent failure")
 
 
 class DoneOut(Strict):

@@ -129,10 +129,25 @@ def release(
 
 @app.command()
 def rm(
-    ids: Ids = None, domain: Domain = "", sender: Sender = "", everything: All = False, as_json: AsJson = False
+    *,
+    ids: Ids = None,
+    domain: Domain = "",
+    sender: Sender = "",
+    everything: All = False,
+    bounce: Annotated[bool, typer.Option("--bounce", help="Tell the senders, with a bounce.")] = False,
+    reason: Annotated[str, typer.Option(help="With --bounce: what they are told, in one line.")] = "",
+    status: Annotated[str, typer.Option(help="With --bounce: a code such as 5.7.1; 5.0.0 without it.")] = "",
+    as_json: AsJson = False,
 ) -> None:
-    """Give messages up; their senders aren't told."""
-    _act("remove", "removed", _selection(ids, domain, sender, everything), as_json)
+    """Give messages up; their senders aren't told, unless with --bounce."""
+    body = _selection(ids, domain, sender, everything)
+    if not bounce:
+        if reason or status:
+            raise WrongUse("--reason and --status are for --bounce.")
+        _act("remove", "removed", body, as_json)
+        return
+    body |= {name: value for name, value in (("reason", reason), ("status", status)) if value}
+    _act("bounce", "returned", body, as_json)
 
 
 @app.command()
