@@ -236,6 +236,38 @@ async def test_rerouted_mail_goes_another_way_than_the_table_says(world: World) 
     assert (await world.call("POST", "/queue:reroute", bad))[0] == 400, "credentials in the clear"
 
 
+async def test_mail_may_go_as_that_of_another_domain(world: World) -> None:
+    domain, like = fresh("far"), fresh("near")
+    (queue_id,) = await submit(world, domain)
+    wanted = {"ids": [queue_id], "transport_of": like.upper()}
+    assert (await world.call("POST", "/queue:reroute", wanted))[0] == 404, "there is no such entry"
+    assert (await world.call("PUT", f"/transports/{like}", RELAY))[0] == 200
+    assert (await world.call("POST", "/queue:reroute", wanted | {"transport": RELAY}))[0] == 422
+    assert await act(world, "reroute", **wanted) == 1
+    shown = await show(world, queue_id)
+    assert (shown["route"], shown["route_of"]) == (None, like)
+    claimed = await claim(world, queue_id)
+    assert claimed is not None
+    assert claimed.transport == Transport("smtp.relay.example", 587, TlsMode.VERIFY, "us", "the secret")
+    assert (await world.audited("queue.reroute"))[-1]["details"] == {"changed": 1, "transport_of": like.upper()}
+    assert await act(world, "reroute", ids=[queue_id]) == 1
+    assert (await show(world, queue_id))["route_of"] is None
+
+
+@pytest.mark.parametrize("action", ["remove", "bounce"])
+async def test_a_routes_password_is_never_shown_and_goes_with_the_message(world: World, action: str) -> None:
+    (queue_id,) = await submit(world, fresh("far"))
+    assert await act(world, "reroute", ids=[queue_id], transport=RELAY) == 1
+    shown = await show(world, queue_id)
+    assert shown["route"] == {name: value for name, value in RELAY.items() if name != "password"}
+    claimed = await claim(world, queue_id)
+    assert claimed is not None
+    assert claimed.transport.password == "the secret"
+    assert "the secret" not in str(await world.audited("queue.reroute"))
+    assert await act(world, action, ids=[queue_id]) == 1
+    assert "the secret" not in str(await stored(world, queue_id))
+
+
 @pytest.mark.parametrize("body", [{}, {"all": True, "domain": "far.example"}, {"all": True, "ids": ["x" * 26]}])
 async def test_an_action_says_to_what(world: World, body: dict[str, Any]) -> None:
     assert (await world.call("POST", "/queue:retry", body))[0] in (400, 404)

@@ -173,6 +173,27 @@ def test_reroute(asked: list[Asked], run: Run) -> None:
     assert [body for *_, body in asked] == [{"ids": ["q1"], "transport": transport}, {"domain": "far.example"}]
     assert run("queue", "reroute", "q1")[0] == 2
     assert run("queue", "reroute", "q1", "--host", "x", "--by-table")[0] == 2
+    assert run("queue", "reroute", "q1", "--like", "x.example", "--by-table")[0] == 2
+    assert len(asked) == 2
+    assert run("queue", "reroute", "--all", "--like", "*")[0] == 0
+    assert asked[-1][2] == {"all": True, "transport_of": "*"}
+
+
+def test_reroute_to_a_smarthost_with_a_login(asked: list[Asked], run: Run, tmp_path: Path) -> None:
+    wanted = ("queue", "reroute", "q1", "--host", "smtp.relay.example", "--port", "587", "--tls", "verify")
+    wanted += ("--username", "us")
+    assert run(*wanted)[0] == 2, "no terminal to ask on"
+    assert run("queue", "reroute", "q1", "--like", "x.example", "--username", "us")[0] == 2
+    (tmp_path / "password").write_text("from a file\n")
+    outputs = [run(*wanted, "--password-file", "password"), run(*wanted, "--password-stdin", stdin="from stdin\n")]
+    assert [body["transport"]["password"] for *_, body in asked] == ["from a file", "from stdin"]
+    assert asked[0][2] == {"ids": ["q1"], "transport": RELAY | {"password": "from a file"}}
+    assert not any("from" in text for _, *texts in outputs for text in texts)
+
+
+def test_a_message_rerouted_like_another_domains_says_so(run: Run, asked: list[Asked], monkeypatch: Any) -> None:
+    monkeypatch.setitem(ANSWERS, "GET /v1/queue/q1", QUEUED | {"route": None, "route_of": "near.example"})
+    assert "as near.example" in run("queue", "show", "q1")[1]
 
 
 def test_transports(asked: list[Asked], run: Run) -> None:

@@ -28,7 +28,8 @@ queue       one message for one destination domain. _id (UUIDv7), t trace id, a 
             due (when the scheduler looks at it: to publish, or to take back a claim; absent when held or done),
             published_at, token, lease_until, worker, ended (the token's attempt was reported to its end), hold_reason
             (why it is held, if not because an operator said so), lapses
-            (claims in a row that nobody reported), hold (claimed, to be held afterwards), route (an operator's),
+            (claims in a row that nobody reported), hold (claimed, to be held afterwards), route (an operator's, with
+            its password until it is done) or route_of (a key of `transports` to look under instead of domain),
             content (small, and of one document) or content_id, done_at, expires (date; a done one's)
 queue_parts _id content id + number (u32, big-endian), data, at (ms): a message kept once for its queue documents
             header (the first part of it, where content isn't), delay_told; a recipient that was dealt with is settled

@@ -47,6 +47,9 @@ class Action(enum.Enum):
     REMOVE = "remove"  # given up without a word to the sender
 
 
+Route = Transport | str | None
+"""Where rerouted mail goes: a transport, as the table says for another key, or by the table again."""
+
 _TOLD = {
     Action.RETRY: "retried",
     Action.HOLD: "held",
@@ -161,10 +164,13 @@ class QueueOperators:
             found = await self._queue.aggregate(pipeline)
         return [DomainCount(d["_id"], d[READY], d[CLAIMED], d[HELD], d["oldest"], d["next_attempt"]) for d in found]
 
-    async def act(self, action: Action, selection: Selection, actor: str, route: Transport | None = None) -> int:
-        """Do it to all that are selected; returns to how many. `route` None: back to the transport table."""
-        if route is not None:
+    async def act(self, action: Action, selection: Selection, actor: str, route: Route = None) -> int:
+        """Do it to all that are selected; returns to how many. Refused INVALID, NOT_FOUND (a key without an entry)."""
+        if isinstance(route, Transport):
             transports.check(route)
+        elif route is not None:
+            route = transports.key_of(route)
+            await transports.Transports(self._db).get(route)
         done = 0
         async with database_errors():
             async for found in self._batches(selection, ["t", "a", "domain", "content_id"]):
@@ -206,7 +212,7 @@ class QueueOperators:
             yield found
             after = bytes(found[-1]["_id"])
 
-    async def _act(self, action: Action, found: Sequence[Document], actor: str, route: Transport | None) -> int:
+    async def _act(self, action: Action, found: Sequence[Document], actor: str, route: Route) -> int:
         now = self._clock()
         ids = [document["_id"] for document in found]
         number = 0
@@ -220,7 +226,7 @@ class QueueOperators:
         return number
 
 
-def _updates(action: Action, now: int, route: Transport | None) -> list[tuple[Document, Document | list[Document]]]:
+def _updates(action: Action, now: int, route: Route) -> list[tuple[Document, Document | list[Document]]]:
     """(condition, update) for each state the action means something in."""
     due: Document = {"next_attempt": now, "due": now}
     match action:
@@ -238,12 +244,19 @@ def _updates(action: Action, now: int, route: Transport | None) -> list[tuple[Do
                 ({"state": HELD}, {"$set": {"state": READY, **due}, "$unset": {"hold_reason": ""}}),
             ]
         case Action.REROUTE:
-            field: Document = (
-                {"$unset": {"route": ""}} if route is None else {"$set": {"route": transports.to_document(route)}}
-            )
-            return [({"state": {"$in": _WAITING}}, field)]
+            return [({"state": {"$in": _WAITING}}, _rerouting(route))]
         case Action.REMOVE:
             return [({"state": {"$in": _WAITING}}, _removal(now))]
+
+
+def _rerouting(route: Route) -> Document:
+    match route:
+        case None:
+            return {"$unset": {"route": "", "route_of": ""}}
+        case Transport():
+            return {"$set": {"route": transports.to_document(route)}, "$unset": {"route_of": ""}}
+        case key:
+            return {"$set": {"route_of": key}, "$unset": {"route": ""}}
 
 
 def _removal(now: int) -> list[Document]:
@@ -254,7 +267,7 @@ def _removal(now: int) -> list[Document]:
     recipients: Document = {"$map": {"input": "$recipients", "as": "one", "in": settled}}
     done: Document = {"state": DONE, "done_at": now, "expires": date(now + KEEP_DONE_MS), "recipients": recipients}
     gone = ["content", "content_id", "header", "due", "published_at", "token", "lease_until", "worker", "hold"]
-    return [{"$set": done}, {"$unset": [*gone, "hold_reason"]}]
+    return [{"$set": done}, {"$unset": [*gone, "hold_reason", "route"]}]
 
 
 def _event(document: Document, action: Action, now: int, actor: str) -> TraceEvent:

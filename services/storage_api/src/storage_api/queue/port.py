@@ -79,10 +79,10 @@ class MongoQueue:
         crash.point("queue.claimed")
         ids = sorted({job.queue_id for job in jobs})
         found = await self._queue.find({"_id": {"$in": ids}, "token": token, "state": CLAIMED})
-        routes = await self.transports.look_up(document["domain"] for document in found)
+        routes = await self.transports.look_up(map(transports.key_for, found))
         claims: dict[QueueId, Claimed] = {}
         for document in found:
-            claimed = _claimed(document, routes[document["domain"]])
+            claimed = _claimed(document, routes[transports.key_for(document)])
             if claimed.size <= max_bytes:
                 claimed = replace(claimed, content=await contents.fetch(self._db, document))
                 max_bytes -= claimed.size

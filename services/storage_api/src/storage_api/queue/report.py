@@ -55,7 +55,6 @@ class Reported:
 class Ending(Mutation[Reported]):
     """What ends an attempt or a document. Nothing is kept under a key: the document itself knows.
 
-
     `owner` is the account that sent the message, whose events are counted in its document: with it known beforehand a
     batch reads all accounts at once, and no other batch of this process works on them meanwhile.
     """
@@ -175,10 +174,12 @@ def end_attempt(ws: Workspace, document: Document, attempt: int, *, lapsed: bool
 
 
 def finish(ws: Workspace, document: Document, fields: Document) -> bytes:
-    """Nothing is left to do: the document stays without its message, as proof. Returns the id of the message."""
+    """Nothing is left to do: the document stays as proof, without its message and an operator's route, which may hold a
+    password. Returns the id of the message.
+    """
     content_id = bytes(document.get("content_id", b""))
     done: Document = {"state": DONE, "done_at": ws.now, "expires": date(ws.now + KEEP_DONE_MS)}
-    gone = ("content", "content_id", "header", "due", "lease_until", "worker", "hold", "published_at")
+    gone = ("content", "content_id", "header", "due", "lease_until", "worker", "hold", "published_at", "route")
     ws.change(schema.QUEUE, document, fields | done, gone)
     return content_id
 

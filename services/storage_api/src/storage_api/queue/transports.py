@@ -68,6 +68,11 @@ def key_of(text: str) -> str:
     return domain
 
 
+def key_for(document: Document) -> str:
+    """The domain whose entry holds for a queue document: its own, or the one an operator named instead."""
+    return str(document.get("route_of") or document["domain"])
+
+
 class TransportTable:
     """The table as claims read it; what was found is believed for two seconds, also that there is no entry.
 
@@ -84,7 +89,7 @@ class TransportTable:
         self._known = {}
 
     async def look_up(self, domains: Iterable[str]) -> dict[str, Transport]:
-        """The transport of each of the domains."""
+        """The transport of each of the domains (or table keys)."""
         asked = set(domains)
         wanted = asked | {EVERY}
         now = self._clock()

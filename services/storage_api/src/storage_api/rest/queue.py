@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 from mailboat_common.ids import encode_id
+from mailboat_store_client.queue import Transport
 
 from ..queue.bounce import Return
 from ..queue.operators import Action
@@ -100,11 +101,13 @@ async def bounce_queue(body: BounceIn, ctx: Ctx, caller: Caller) -> DoneOut:
 
 
 async def _act(ctx: Context, caller: Caller, action: Action, body: SelectionIn) -> DoneOut:
-    route = body.transport.transport() if isinstance(body, RerouteIn) and body.transport else None
+    route = body.route() if isinstance(body, RerouteIn) else None
     changed = await ctx.queue.act(action, body.selection(), caller.name, route)
     details: dict[str, object] = {"changed": changed}
-    if action is Action.REROUTE:
-        details["host"] = route.host if route else None
+    if isinstance(route, Transport):
+        details |= {"host": route.host, "port": route.port, "tls": route.tls.value, "username": route.username}
+    elif action is Action.REROUTE:
+        details["transport_of"] = route
     await ctx.audit_log.record(caller, f"queue.{action.value}", body.target(), details)
     return DoneOut(changed=changed)
 

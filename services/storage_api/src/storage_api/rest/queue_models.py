@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 
 from mailboat_common.ids import encode_id
 from mailboat_store_client.queue import TlsMode, Transport
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from ..db.driver import Document
 from ..queue.bounce import MAX_REASON, REASON, STATUS
 from ..queue.documents import CLAIMED, DONE, HELD
-from ..queue.operators import MAX_IDS, DomainCount, Selection, id_of
+from ..queue.operators import MAX_IDS, DomainCount, Route, Selection, id_of
 from ..queue.transports import MAX_CREDENTIAL
 from .models import Strict
 
@@ -48,6 +48,7 @@ _QUEUED: dict[str, Any] = {
     "worker": None,
     "lease_until": None,
     "route": None,
+    "route_of": None,
     "recipients": [_RECIPIENT],
 }
 _COUNTS: dict[str, Any] = {
@@ -147,6 +148,7 @@ class QueuedOut(Strict):
     worker: str | None
     lease_until: int | None
     route: TransportOut | None = Field(description="An operator's, instead of the transport table's")
+    route_of: str | None = Field(description="The domain (or *) whose entry in the table holds instead of its own")
     recipients: list[RecipientOut]
 
     @classmethod
@@ -171,6 +173,7 @@ class QueuedOut(Strict):
             route=TransportOut(host=route["host"], port=route["port"], tls=route["tls"], username=route["username"])
             if route
             else None,
+            route_of=document.get("route_of"),
             recipients=recipients,
         )
 
@@ -229,13 +232,27 @@ class SelectionIn(Strict):
 
 
 class RerouteIn(SelectionIn):
-    """Which messages, and where they go from their next attempt on; without `transport`: by the table again."""
+    """Which messages, and where they go from their next attempt on; by the table again if neither is named."""
 
     model_config = _example(
-        {"domain": "far.example", "transport": {"host": "relay2.example", "port": 25, "tls": "may"}}
+        {"domain": "far.example", "transport": {"host": "relay2.example", "port": 25, "tls": "may"}},
+        {"domain": "far.example", "transport_of": "near.example"},
     )
 
     transport: TransportIn | None = None
+    transport_of: str | None = Field(
+        None, max_length=255, description="As the transport table says for this domain, or for *, with its credentials"
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> RerouteIn:
+        if self.transport is not None and self.transport_of is not None:
+            raise ValueError("transport and transport_of exclude each other")
+        return self
+
+    def route(self) -> Route:
+        """The same for the queue."""
+        return self.transport_of if self.transport is None else self.transport.transport()
 
 
 class BounceIn(SelectionIn):

@@ -8,7 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from mailboatctl.client import segment
-from mailboatctl.commands.transport import Tls, show_transport
+from mailboatctl.commands.transport import (
+    PasswordFile,
+    PasswordStdin,
+    Tls,
+    Username,
+    show_transport,
+    transport_password,
+)
 from mailboatctl.context import connect
 from mailboatctl.errors import WrongUse
 from mailboatctl.output import AsJson, Column, print_fields, print_json, print_table, say, show_time
@@ -83,7 +90,7 @@ def show(queue_id: Annotated[str, typer.Argument(metavar="ID")], as_json: AsJson
     if as_json:
         print_json(found)
         return
-    route = found["route"]
+    route, like = found["route"], found.get("route_of")
     print_fields(
         {
             "id": found["id"],
@@ -97,7 +104,7 @@ def show(queue_id: Annotated[str, typer.Argument(metavar="ID")], as_json: AsJson
             "next attempt": _time(found["next_attempt"]),
             "given up": show_time(found["expires_at"]),
             "worker": found["worker"],
-            "route": show_transport(route) if route else "",
+            "route": show_transport(route) if route else f"as {like}" if like else "",
         }
     )
     print_table(RECIPIENTS, found["recipients"])
@@ -160,15 +167,30 @@ def reroute(
     host: Annotated[str, typer.Option(help="A smarthost: a name, or an address in brackets.")] = "",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 25,
     tls: Tls = "may",
+    username: Username = "",
+    password_stdin: PasswordStdin = False,
+    password_file: PasswordFile = None,
+    like: Annotated[str, typer.Option(help="As the transport table says for this domain, or for *.")] = "",
     by_table: Annotated[bool, typer.Option("--by-table", help="As the transport table says again.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Send messages another way from their next attempt on. For a smarthost with a login use `transport set`."""
-    if by_table == bool(host):
-        raise WrongUse("Either --host or --by-table says where they go.")
+    """Send messages another way from their next attempt on.
+
+    To a smarthost, as mail for another domain goes (with its credentials), or by the table again. A password comes
+    from --password-stdin, --password-file or the variable MB_API_TRANSPORT_PASSWORD, else it is asked for.
+    """
+    if [bool(host), bool(like), by_table].count(True) != 1:
+        raise WrongUse("One of --host, --like and --by-table says where they go.")
+    if username and not host:
+        raise WrongUse("--username is for --host.")
     body = _selection(ids, domain, sender, everything)
     if host:
         body["transport"] = {"host": host, "port": port, "tls": tls}
+    if username:
+        password = transport_password(password_stdin, password_file)
+        body["transport"] |= {"username": username, "password": password}
+    if like:
+        body["transport_of"] = like
     _act("reroute", "rerouted", body, as_json)
 
 

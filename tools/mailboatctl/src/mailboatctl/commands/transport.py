@@ -20,6 +20,9 @@ MX = "the domain's MX"
 app = typer.Typer(help="Where mail for other servers goes: the transport table.", no_args_is_help=True)
 Key = Annotated[str, typer.Argument(metavar="DOMAIN", help="A domain, or * for all without an entry of their own.")]
 Tls = Annotated[str, typer.Option(help="none, may, encrypt, verify or implicit.")]
+Username = Annotated[str, typer.Option(help="For AUTH; needs TLS.")]
+PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin.")]
+PasswordFile = Annotated[Path | None, typer.Option(help="Read the password from a file.")]
 
 COLUMNS: tuple[Column, ...] = (
     ("domain", lambda item: item["domain"]),
@@ -37,9 +40,9 @@ def put(
     host: Annotated[str, typer.Option(help="A smarthost: a name, or an address in brackets. Without: the MX.")] = "",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 25,
     tls: Tls = "may",
-    username: Annotated[str, typer.Option(help="For AUTH; needs TLS.")] = "",
-    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin.")] = False,
-    password_file: Annotated[Path | None, typer.Option(help="Read the password from a file.")] = None,
+    username: Username = "",
+    password_stdin: PasswordStdin = False,
+    password_file: PasswordFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Send mail for a domain through a smarthost, or to its MX in a certain way.
@@ -47,7 +50,7 @@ def put(
     The password comes from --password-stdin, --password-file or the variable MB_API_TRANSPORT_PASSWORD, else it is
     asked for; it is never shown again.
     """
-    password = _password(password_stdin, password_file) if username else ""
+    password = transport_password(password_stdin, password_file) if username else ""
     body = {"host": host, "port": port, "tls": tls, "username": username, "password": password}
     with connect() as api:
         entry = api.call("PUT", f"/v1/transports/{segment(domain)}", body)
@@ -78,7 +81,8 @@ def show_transport(transport: Any) -> str:
     return f"{user}{transport['host']}:{transport['port']} ({transport['tls']})"
 
 
-def _password(from_stdin: bool, file: Path | None) -> str:
+def transport_password(from_stdin: bool, file: Path | None) -> str:
+    """From stdin, a file, the environment, or asked for; never an argument. Raises WrongUse."""
     if file is not None:
         try:
             return file.read_text("utf-8").rstrip("\r\n")
