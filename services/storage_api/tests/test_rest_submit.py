@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from mailboat_common.errors import Refused
+from mailboat_wire.smtp import parse_rcpt
 from storage_api.rest.compose import compose, prepare_raw
+from storage_api.rest.dsn import orcpt_text
 from storage_api.rest.models_submit import NewMessage
 
 from tests.support.rest import World, add
@@ -175,6 +177,89 @@ async def test_local_recipients_have_it_and_remote_ones_are_queued(world: World)
     assert (status, sent["mailbox"], sent["flags"]) == (200, "Sent", ["\\Seen"])
     assert "Received" not in [header["name"] for header in sent["headers"]]
     await world.core.trace.flush()
+
+
+def test_an_original_recipient_is_encoded_as_smtp_wants_it() -> None:
+    assert orcpt_text(None) == ""
+    assert orcpt_text("a+b=c@x.test") == "rfc822;a+2Bb+3Dc@x.test"
+    assert orcpt_text('"a b"@x.test') == 'rfc822;"a+20b"@x.test'
+    assert orcpt_text("jürgen+x@x.test") == "utf-8;jürgen\\x{2B}x@x.test"
+    for text in ("a+b=c@x.test", '"a b"@x.test', "jürgen+x@x.test"):
+        parsed = parse_rcpt(f"TO:<a@b.test> ORCPT={orcpt_text(text)}".encode())
+        assert parsed.orcpt is not None
+        assert parsed.orcpt.address == text
+    with pytest.raises(Refused):
+        orcpt_text("a\r\nDATA")
+
+
+async def test_notices_are_asked_for_message_by_message_and_recipient_by_recipient(world: World) -> None:
+    await add(world, "alice")
+    root = f"/accounts/{world.at('alice')}"
+    wishes = {"notify": ["failure", "success"], "ret": "headers", "envid": "order 4711"}
+    one = {"name": "Carol", "address": "carol@remote.example", "notify": ["never"], "orcpt": "c.smith@old.example"}
+    body = {"from": world.at("alice"), "to": ["far@remote.example", one], "cc": [one | {"notify": ["delay"]}], **wishes}
+    assert (await world.call("POST", f"{root}/submit", body | {"bcc": [world.at("alice")]}))[0] == 202
+    raw = b"From: <%s>\r\nSubject: raw\r\n\r\nbytes" % world.at("alice").encode()
+    query: dict[str, Any] = {
+        "to": ["far@remote.example", "carol@remote.example"],
+        "ret": "headers",
+        "envid": "order 4711",
+    }
+    query |= {"notify": ["success,failure", "never"], "orcpt": ["", "c.smith@old.example"]}
+    assert (await world.raw("POST", f"{root}/submit/raw", raw, headers=RFC822, **query)).status_code == 202
+    found = await world.core.db["queue"].find({"reverse_path": world.at("alice")})
+    assert len(found) == 2
+    for document in found:
+        assert (document["envid"], document["ret"]) == ("order 4711", "HDRS")
+        assert [(r["address"], r["notify"], r["orcpt"]) for r in document["recipients"]] == [
+            ("far@remote.example", "SUCCESS,FAILURE", ""),
+            ("carol@remote.example", "NEVER", "rfc822;c.smith@old.example"),
+        ]
+    (notice,) = await world.core.db["notices"].find({"recipient": world.at("alice")})
+    assert b"\r\nOriginal-Envelope-Id: order 4711\r\n" in notice["content"], "filed for alice, who asked for success"
+    assert b"\r\nAction: delivered\r\n" in notice["content"]
+    query |= {"notify": ["success"]}
+    assert (await world.raw("POST", f"{root}/submit/raw", raw, headers=RFC822, **query)).status_code == 202
+    document = (await world.core.db["queue"].find({"reverse_path": world.at("alice")}, sort=[("_id", 1)]))[-1]
+    assert [r["notify"] for r in document["recipients"]] == ["SUCCESS", "SUCCESS"], "one for all"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"notify": ["never", "success"]},
+        {"notify": []},
+        {"notify": ["SUCCESS"]},
+        {"ret": "all"},
+        {"envid": "x" * 101},
+        {"envid": "two\nlines"},
+        {"to": [{"address": "x@remote.example", "orcpt": "a\r\nb@old.example"}]},
+        {"reply_to": [{"address": "x@remote.example", "notify": ["never"]}]},
+    ],
+)
+async def test_wrong_wishes_for_notices_are_refused(world: World, wrong: dict[str, Any]) -> None:
+    await add(world, "alice")
+    body = {"from": world.at("alice"), "to": ["far@remote.example"], **wrong}
+    assert (await world.call("POST", f"/accounts/{world.at('alice')}/submit", body))[0] in (400, 422)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"notify": "never,success"},
+        {"notify": "sometimes"},
+        {"notify": ["never", "never", "never"]},
+        {"orcpt": ["a@old.example"]},
+        {"ret": "HDRS"},
+        {"envid": " x"},
+    ],
+)
+async def test_wrong_wishes_in_a_query_are_refused(world: World, wrong: dict[str, Any]) -> None:
+    await add(world, "alice")
+    raw = b"From: <%s>\r\n\r\nx" % world.at("alice").encode()
+    query = {"to": ["x@remote.example", "y@remote.example"], **wrong}
+    path = f"/accounts/{world.at('alice')}/submit/raw"
+    assert (await world.raw("POST", path, raw, headers=RFC822, **query)).status_code in (400, 422)
 
 
 async def test_a_repeat_sends_nothing_twice_and_without_a_key_it_is_another_message(world: World) -> None:

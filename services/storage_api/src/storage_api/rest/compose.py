@@ -20,7 +20,8 @@ from mailboat_common.errors import Refused, RefusedCode
 from mailboat_mime import count_received, first_value, header_block, iter_fields, parse_addresses, select_fields, unfold
 
 from ..directory.addresses import parse
-from .models_submit import AddressIn, Attachment, NewMessage, Party
+from .dsn import NO_WISHES, Dsn, notify_text, orcpt_text, ret_text
+from .models_submit import AddressIn, Attachment, NewMessage, Party, RecipientIn
 
 MAX_HEADER = 256 << 10
 MAX_RECEIVED = 100
@@ -44,6 +45,7 @@ class Outgoing:
     recipients: tuple[str, ...]
     message_id: str
     smtputf8: bool = False
+    dsn: Dsn = NO_WISHES
 
 
 def invalid(text: str) -> Refused:
@@ -74,7 +76,17 @@ def compose(given: NewMessage, message_id: str, now: float) -> Outgoing:
         raise Refused(RefusedCode.INVALID, "The message can't be written as it is given", repr(error)) from error
     if len(header_block(content[: MAX_HEADER + 4])) > MAX_HEADER:
         raise Refused(RefusedCode.TOO_BIG, f"A header has at most {MAX_HEADER} octets")
-    return Outgoing(content, sender, recipients, message_id, smtputf8)
+    return Outgoing(content, sender, recipients, message_id, smtputf8, _dsn(given))
+
+
+def _dsn(given: NewMessage) -> Dsn:
+    """What notices are asked for; of an address that is named twice, the first time counts."""
+    wanted: dict[str, tuple[str, str]] = {}
+    for one in (*given.to, *given.cc, *given.bcc):
+        own = one if isinstance(one, RecipientIn) else None
+        notify = notify_text(own.notify if own and own.notify else given.notify)
+        wanted.setdefault(envelope_address(_text(one)), (notify, orcpt_text(own.orcpt if own else None)))
+    return Dsn(ret_text(given.ret), given.envid or "", wanted)
 
 
 def _header(message: EmailMessage, given: NewMessage, message_id: str, now: float) -> None:

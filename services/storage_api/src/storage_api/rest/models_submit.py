@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
+from .dsn import EnvelopeId, NotifyWords, Returned
 from .models import AddressText, Strict, example
 
 MAX_RECIPIENTS = 1000
@@ -40,6 +41,18 @@ Party = AddressText | AddressIn
 Parties = Annotated[list[Party], Field(max_length=MAX_RECIPIENTS)]
 
 
+class RecipientIn(AddressIn):
+    """A recipient, with what is asked for it alone. `orcpt`: the address that the sender first had for it."""
+
+    model_config = example(name="Bob", address="bob@example.org", notify=["success", "failure"])
+    notify: NotifyWords | None = Field(None, description="Instead of the message's")
+    orcpt: Annotated[str, Field(min_length=3, max_length=320)] | None = None
+
+
+Recipient = AddressText | RecipientIn
+Recipients = Annotated[list[Recipient], Field(max_length=MAX_RECIPIENTS)]
+
+
 class Attachment(Strict):
     """A file. With `content_id` it is shown inside the HTML, which names it as cid:…."""
 
@@ -57,9 +70,9 @@ class NewMessage(Strict):
 
     model_config = example(**_MESSAGE)
     from_: Party = Field(alias="from", description="An address of the account")
-    to: Parties = Field(default_factory=list)
-    cc: Parties = Field(default_factory=list)
-    bcc: Parties = Field(default_factory=list)
+    to: Recipients = Field(default_factory=list)
+    cc: Recipients = Field(default_factory=list)
+    bcc: Recipients = Field(default_factory=list)
     reply_to: Parties = Field(default_factory=list)
     subject: Annotated[str, Field(max_length=2000)] = ""
     text: Annotated[str, Field(max_length=MAX_TEXT)] | None = None
@@ -72,6 +85,9 @@ class NewMessage(Strict):
     references: Annotated[list[Annotated[str, Field(max_length=998)]], Field(max_length=100)] = Field(
         default_factory=list
     )
+    notify: NotifyWords | None = None
+    ret: Returned | None = None
+    envid: EnvelopeId | None = None
     save_to_sent: bool = Field(False, description="Put a copy into the mailbox with the special use \\Sent")
 
     @model_validator(mode="after")

@@ -29,10 +29,12 @@ from mailboat_store_client.types import (
     Resolution,
     SpecialUse,
 )
+from pydantic import Field
 
 from ..tokens import Token
 from .compose import Outgoing, compose, envelope_address, prepare_raw, trace_fields
 from .context import Account, Caller, Context, Ctx, Growing, MutationKey, Target, further_key
+from .dsn import Dsn, EnvelopeId, Returned, notify_of_query, one_for_each, orcpt_text, ret_text
 from .gate import MAX_MESSAGE
 from .mail import raw_body, require_rfc822
 from .models import AddressText
@@ -45,6 +47,10 @@ log = get_logger(__name__)
 
 THREAD_ABOVE = 256 << 10
 LISTENER = "api"
+NotifyQuery = Annotated[
+    str, Field(max_length=30, description="never, or success,failure,delay; for all, or one for each `to`, in order")
+]
+OrcptQuery = Annotated[str, Field(max_length=320, description="The original recipient; one for each `to`, in order")]
 
 _REFUSED = {
     RecipientStatus.UNKNOWN: "5.1.1 No such user here",
@@ -102,6 +108,10 @@ async def submit_raw(
     sender: Annotated[
         AddressText | None, Query(alias="from", description="The From header's first if not given")
     ] = None,
+    notify: Annotated[list[NotifyQuery], Query(max_length=MAX_RECIPIENTS)] = [],  # noqa: B006 - FastAPI copies it
+    orcpt: Annotated[list[OrcptQuery], Query(max_length=MAX_RECIPIENTS)] = [],  # noqa: B006
+    ret: Returned | None = None,
+    envid: EnvelopeId | None = None,
     save_to_sent: bool = False,
 ) -> SubmittedOut | Response:
     """Sends the body of the request to the recipients named in the query; what the header says of them is not looked
@@ -113,9 +123,14 @@ async def submit_raw(
     content, message_id, senders = prepare_raw(content, f"<{trace}@{ctx.hostname}>", time.time())
     reverse_path = envelope_address(sender or senders[0])
     await _require_owned(ctx, account, [reverse_path, *senders])
-    recipients = tuple(dict.fromkeys(map(envelope_address, to)))
+    addresses = [envelope_address(address) for address in to]
+    recipients = tuple(dict.fromkeys(addresses))
+    told = map(notify_of_query, one_for_each(notify * len(to) if len(notify) == 1 else notify, len(to), "notify"))
+    first = map(orcpt_text, one_for_each(orcpt, len(to), "orcpt"))
+    wanted = dict(reversed(list(zip(addresses, zip(told, first, strict=True), strict=True))))
     smtputf8 = not all(address.isascii() for address in (reverse_path, *recipients))
-    outgoing = Outgoing(content, reverse_path, recipients, message_id, smtputf8)
+    dsn = Dsn(ret_text(ret), envid or "", wanted)
+    outgoing = Outgoing(content, reverse_path, recipients, message_id, smtputf8, dsn)
     return await _Submission(ctx, account, key, outgoing).send(caller, save=save_to_sent)
 
 
@@ -170,11 +185,16 @@ class _Submission:
         envelope = Envelope(
             self._trace,
             outgoing.sender,
-            tuple(EnvelopeRecipient(r.address, r.account_id or NO_ACCOUNT, r.mailbox) for r in wanted),
+            tuple(
+                EnvelopeRecipient(r.address, r.account_id or NO_ACCOUNT, r.mailbox, *outgoing.dsn.of(r.address))
+                for r in wanted
+            ),
             hashlib.sha256(outgoing.content).digest(),
             LISTENER,
             authenticated=self._account.address,
             smtputf8=outgoing.smtputf8,
+            envid=outgoing.dsn.envid,
+            ret=outgoing.dsn.ret,
             account_id=self._account.account_id,
         )
         fields = trace_fields(self._trace, outgoing.sender, self._ctx.hostname, time.time())
