@@ -122,6 +122,8 @@ async def test_what_an_append_refuses(world: World, monkeypatch: pytest.MonkeyPa
         return answer.status_code
 
     assert await refused(b"") == 400
+    assert await refused(b"Subject: nul\r\n\r\n\0\r\n") == 400
+    assert (await world.call("GET", path))[1]["items"] == []
     assert await refused(b"x", {"content-type": "text/plain"}) == 415
     assert await refused(b"x", {}) == 415
     assert await refused(b"x" * 1001) == 507

@@ -25,7 +25,7 @@ from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
 
 from .context import Account, Caller, Context, Ctx, Growing, Target
-from .mail import audit_reading
+from .mail import audit_reading, require_no_nul
 from .mailboxes import Name
 from .models import Strict, example
 from .models_mail import MAX_FLAGS, Flag
@@ -195,9 +195,8 @@ async def _append(
 
 
 async def _one(ctx: Context, account: Target, name: str, key: bytes, message: AppendMessage) -> AppendResult | Refused:
-    if b"\0" in message.content:
-        return Refused(RefusedCode.INVALID, "The message holds NUL, which IMAP can't send (RFC 9051 9)")
     try:
+        require_no_nul(message.content)
         return await ctx.write.append(account.account_id, name, [message], key=key)
     except Refused as refused:
         return refused

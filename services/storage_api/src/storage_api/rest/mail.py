@@ -138,6 +138,7 @@ async def append_message(
     content = await request.body()
     if not content:
         raise Refused(RefusedCode.INVALID, "The message is empty")
+    require_no_nul(content)
     date = None if internal_date is None else moment(internal_date)
     message = AppendMessage(content, tuple(flag), date)
     try:
@@ -168,6 +169,12 @@ def require_rfc822(request: Request) -> None:
     """Refused (415) unless the body says that it is a message."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != RFC822:
         raise HTTPException(415, f"The body is to be {RFC822}")
+
+
+def require_no_nul(content: bytes) -> None:
+    """Refused INVALID for a message that could be appended but never fetched by IMAP as it is."""
+    if b"\0" in content:
+        raise Refused(RefusedCode.INVALID, "The message holds NUL, which IMAP can't send (RFC 9051 9)")
 
 
 @router.get(
