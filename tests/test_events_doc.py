@@ -95,7 +95,7 @@ def test_the_receivers_code_knows_our_signature() -> None:
     names: dict[str, Any] = {"base64": base64, "hmac": hmac}
     exec(code, names)
     secret = "whsec_" + base64.b64encode(os.urandom(32)).decode()
-    headers = sign(secret, "id-1", 1_764_115_200, b"{}")
+    headers = sign(["whsec_" + base64.b64encode(os.urandom(32)).decode(), secret], "id-1", 1_764_115_200, b"{}")
     assert names["is_ours"](secret, headers, b"{}")
     assert not names["is_ours"](secret, headers, b"{} ")
     assert not names["is_ours"]("whsec_" + base64.b64encode(bytes(32)).decode(), headers, b"{}")

@@ -46,12 +46,16 @@ class Receivers:
 
     answer: Answers = take
     got: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+    """Of the last request, whose body is `body`."""
+    body: bytes = b""
     at_once: int = 0
     most: int = 0
 
     async def post(self, url: str, headers: dict[str, str], body: bytes) -> Answer:
         event = json.loads(body)
         assert headers["webhook-id"] == event["id"]
+        self.headers, self.body = headers, body
         self.got.setdefault(url, []).append(event)
         self.at_once += 1
         self.most = max(self.most, self.at_once)
@@ -322,9 +326,79 @@ async def test_a_test_delivery_goes_out_whatever_the_state(world: World) -> None
     assert [event["type"] for event in world.receivers.got[hook.url]] == ["webhook.test"]
 
 
+HOUR = 3_600_000
+
+
+def signed_with(world: World, secrets: list[str]) -> list[bool]:
+    """Which of the secrets, among them all that sign, the last request is signed with."""
+    headers, body = world.receivers.headers, world.receivers.body
+    given = headers["webhook-signature"].split(" ")
+
+    def alone(secret: str) -> str:
+        return sign([secret], headers["webhook-id"], int(headers["webhook-timestamp"]), body)["webhook-signature"]
+
+    assert len(given) == sum(alone(secret) in given for secret in secrets)
+    return [alone(secret) in given for secret in secrets]
+
+
+async def signers(world: World, hook: Webhook, secrets: list[str]) -> list[bool]:
+    """The same of a test delivery."""
+    await world.webhooks.ask_test(hook.webhook_id)
+    await world.work()
+    return signed_with(world, secrets)
+
+
+async def test_old_secrets_sign_beside_the_new_one_until_their_overlap_ends(world: World) -> None:
+    hook = await world.webhooks.create("https://a.example/")
+    secrets = [hook.secret]
+    assert await signers(world, hook, secrets) == [True]
+    for _ in range(2):  # whoever missed the first answer asks again
+        made = await world.webhooks.rotate_secret(hook.webhook_id, 24 * HOUR)
+        assert made.old_secrets_until == world.now + 24 * HOUR
+        secrets.append(made.secret)
+        world.now += HOUR
+    assert len(set(secrets)) == 3
+    assert await signers(world, hook, secrets) == [True, True, True]
+    assert (await world.get(hook)).secret == ""
+    world.now += 22 * HOUR
+    assert await signers(world, hook, secrets) == [False, True, True]
+    world.now += HOUR
+    assert await signers(world, hook, secrets) == [False, False, True]
+    assert (await world.get(hook)).old_secrets_until == 0
+
+
+async def test_a_secret_that_others_know_signs_no_more(world: World) -> None:
+    hook = await world.webhooks.create("https://a.example/")
+    second = await world.webhooks.rotate_secret(hook.webhook_id, HOUR)
+    third = await world.webhooks.rotate_secret(hook.webhook_id, 0)
+    assert third.old_secrets_until == 0
+    assert await signers(world, hook, [hook.secret, second.secret, third.secret]) == [False, False, True]
+    stored = await world.db[schema.WEBHOOKS].find_one({"_id": decode_id(hook.webhook_id)})
+    assert second.secret not in str(stored)
+    with pytest.raises(Refused):
+        await world.webhooks.rotate_secret(encode_id(bytes(16)), HOUR)
+
+
+async def test_a_rotation_takes_the_endpoint_from_a_worker_that_knows_the_old_secret(world: World) -> None:
+    account_id = await new_account(world.db)
+    hook = await world.webhooks.create("https://a.example/")
+    await world.emit(account_id, 2)
+
+    async def rotate(_url: str, event: dict[str, Any]) -> Answer:
+        if len(world.receivers.got[hook.url]) == 1:
+            secrets.append((await world.webhooks.rotate_secret(hook.webhook_id, 0)).secret)
+        return TAKEN
+
+    secrets: list[str] = []
+    world.receivers.answer = rotate
+    await world.work()
+    assert world.receivers.seqs(hook.url, account_id)[-1] == 2
+    assert signed_with(world, [hook.secret, *secrets]) == [False, True]
+
+
 def test_the_signature_is_what_openssl_makes_of_it(tmp_path: Path) -> None:
     key = bytes(range(32))
-    headers = sign("whsec_" + base64.b64encode(key).decode(), "id-1", 1_700_000_000, b'{"a":1}')
+    headers = sign(["whsec_" + base64.b64encode(key).decode()], "id-1", 1_700_000_000, b'{"a":1}')
     (tmp_path / "signed").write_bytes(b'id-1.1700000000.{"a":1}')
     command = ["openssl", "dgst", "-sha256", "-mac", "HMAC", "-macopt", f"hexkey:{key.hex()}", "-binary"]
     made = subprocess.run([*command, str(tmp_path / "signed")], capture_output=True, check=True).stdout

@@ -259,7 +259,15 @@ async def test_webhooks(world: World) -> None:
     assert (await world.call("POST", path + "/replay", {"since": "2020-01-01"}))[0] == 200
     assert (await world.call("POST", path + "/replay", {"position": 0, "since": "2020-01-01"}))[0] == 400
     assert (await world.call("POST", path + "/replay", {"position": 1 << 50}))[0] == 400
+    status, rotated = await world.call("POST", path + "/rotate-secret", {"overlap_hours": 2})
+    assert (status, rotated["secret"].startswith("whsec_"), rotated["secret"] != made["secret"]) == (200, True, True)
+    assert rotated["old_secrets_until"] > rotated["created_at"]
+    assert "secret" not in (await world.call("GET", path))[1]
+    assert (await world.call("POST", path + "/rotate-secret", {"overlap_hours": 0}))[1]["old_secrets_until"] == 0
+    assert (await world.call("POST", path + "/rotate-secret", {"overlap_hours": 721}))[0] == 422
+    assert rotated["secret"] not in str(await world.audited("webhook.rotate_secret"))
     assert (await world.call("DELETE", path))[0] == 204
+    assert (await world.call("POST", path + "/rotate-secret", {}))[0] == 404
     for method, verb in (("GET", ""), ("DELETE", ""), ("POST", "/pause"), ("POST", "/resume"), ("POST", "/test")):
         assert (await world.call(method, path + verb))[0] == 404
     assert (await world.call("GET", "/webhooks/nonsense"))[0] == 404

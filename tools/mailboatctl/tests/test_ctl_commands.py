@@ -69,6 +69,7 @@ class Api:
             ("POST", "/v1/webhooks", self._webhook),
             ("GET", "/v1/webhooks/([^/]+)", lambda body, query, name: self._show(self.webhooks, name)),
             ("POST", "/v1/webhooks/([^/]+)/test", lambda body, query, name: (200, self.tested)),
+            ("POST", "/v1/webhooks/([^/]+)/rotate-secret", self._rotate),
             ("POST", "/v1/webhooks/([^/]+)/([a-z]+)", self._steer),
             ("DELETE", "/v1/webhooks/([^/]+)", lambda body, query, name: self._remove(self.webhooks, name)),
             ("GET", "/v1/trace/(.+)", self._trace),
@@ -149,6 +150,10 @@ class Api:
     def _webhook(self, body: dict[str, Any], query: Any) -> tuple[int, Any]:
         self.webhooks["w1"] = {**WEBHOOK, **body}
         return 201, {**self.webhooks["w1"], "secret": "whsec_once"}
+
+    def _rotate(self, body: dict[str, Any], query: Any, name: str) -> tuple[int, Any]:
+        until = 1767323045678 if body["overlap_hours"] else 0
+        return 200, {**self.webhooks[name], "secret": "whsec_new", "old_secrets_until": until}
 
     def _steer(self, body: Any, query: Any, name: str, verb: str) -> tuple[int, Any]:
         if name in self.webhooks:
@@ -239,6 +244,10 @@ def test_webhooks(api: Api, run: Run) -> None:
     status, text, note = run("webhook", "test", "w1")
     assert (status, text) == (1, "")
     assert "no answer within 15 s" in note
+    status, text, note = run("webhook", "rotate-secret", "w1")
+    assert (status, text, "until 2026-01-02 03:04:05.678Z" in note) == (0, "whsec_new\n", True)
+    assert "signs no more" in run("webhook", "rotate-secret", "w1", "--overlap-hours", "0")[2]
+    assert run("webhook", "rotate-secret", "w1", "--overlap-hours", "721")[0] == 2
     assert run("webhook", "rm", "w1") == (0, "w1 removed.\n", "")
     assert run("webhook", "show", "w1")[0] == 1
 

@@ -32,7 +32,7 @@ from .event import Event
 from .exchange import waves
 from .lease import Lease
 from .stream import Stream
-from .webhooks import ACTIVE, DISABLED, PAUSED, filter_of, sign
+from .webhooks import ACTIVE, DISABLED, PAUSED, filter_of, secrets_of, sign
 
 log = get_logger(__name__)
 
@@ -200,7 +200,8 @@ class Dispatcher:
         return sent
 
     async def _send(self, document: Document, event_id: str, body: bytes) -> Answer:
-        headers = sign(document["secret"], event_id, self._clock() // 1000, body)
+        now = self._clock()
+        headers = sign(secrets_of(document, now), event_id, now // 1000, body)
         answer = await self._egress.post(document["url"], headers, body)
         _sent.labels(answer.result).inc()
         _seconds.observe(answer.seconds)

@@ -1,10 +1,11 @@
 """Webhooks: who wants which events at which URL, and how far each has come.
 
-webhooks    _id (16 octets), url, secret, description, kinds, accounts, domains ([]: all), state active | paused |
-            disabled, reason (why disabled), position (the last one done with), done [positions behind it that were
-            taken already], next_at (ms), failures (in a row), failing_since (ms), last_error {at, status, error},
-            last_success_at, lost (events were removed before they were taken), created_at, holder and until (`lease`),
-            test {number, at, status, error, seconds}
+webhooks    _id (16 octets), url, secret, old_secrets [{secret, until}] (they sign as well until then, ms),
+            description, kinds, accounts, domains ([]: all), state active | paused | disabled, reason (why disabled),
+            position (the last one done with), done [positions behind it that were taken already], next_at (ms),
+            failures (in a row), failing_since (ms), last_error {at, status, error}, last_success_at, lost (events were
+            removed before they were taken), created_at, holder and until (`lease`), test {number, at, status, error,
+            seconds}
 
 A change by an operator also takes the lease away, so that a worker in the middle of it writes nothing over it.
 """
@@ -30,6 +31,7 @@ from .event import KINDS, Filter, some
 from .stream import Stream
 
 MAX_WEBHOOKS = 200
+MAX_OLD_SECRETS = 4
 SECRET_PREFIX = "whsec_"  # noqa: S105 - of every secret, none itself
 
 ACTIVE = "active"
@@ -60,19 +62,36 @@ class Webhook:
     last_error: dict[str, Any] | None
     lost_events: bool
     created_at: int
+    old_secrets_until: int
+    """Until when an earlier secret signs beside the present one."""
     secret: str = field(default="", repr=False)
 
 
-def sign(secret: str, event_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """The headers of a delivery, after Standard Webhooks: HMAC-SHA256 over id.timestamp.body; `timestamp` in s."""
-    key = base64.b64decode(secret.removeprefix(SECRET_PREFIX))
+def new_secret() -> str:
+    """32 random octets as Standard Webhooks write them."""
+    return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def secrets_of(document: Document, now: int) -> list[str]:
+    """Those that sign now, the present one first."""
+    return [document["secret"], *(old["secret"] for old in document.get("old_secrets", ()) if old["until"] > now)]
+
+
+def sign(with_secrets: Sequence[str], event_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+    """The headers of a delivery, after Standard Webhooks: for each secret an HMAC-SHA256 over id.timestamp.body.
+
+    `timestamp` in s.
+    """
     signed = b".".join((event_id.encode(), str(timestamp).encode(), body))
-    signature = base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
+    signatures = []
+    for secret in with_secrets:
+        key = base64.b64decode(secret.removeprefix(SECRET_PREFIX))
+        signatures.append("v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode())
     return {
         "content-type": "application/json",
         "webhook-id": event_id,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": f"v1,{signature}",
+        "webhook-signature": " ".join(signatures),
     }
 
 
@@ -106,7 +125,7 @@ class Webhooks:
         document: Document = {
             "_id": uuid7(),
             "url": url,
-            "secret": SECRET_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode(),
+            "secret": new_secret(),
             "description": description,
             "kinds": sorted(set(kinds)),
             "accounts": sorted(set(accounts)),
@@ -157,6 +176,23 @@ class Webhooks:
             raise Refused(RefusedCode.INVALID, f"The stream ends at position {head.last}")
         fresh = {"position": position, "done": [], **_FRESH}
         return await self._change(webhook_id, {"$set": fresh, "$unset": _FORGOTTEN})
+
+    async def rotate_secret(self, webhook_id: str, overlap_ms: int) -> Webhook:
+        """A new secret, which is in this answer alone. Those before it sign as well for `overlap_ms`, or at 0 no more.
+
+        Several rotations in a row don't end each other's overlap: a receiver that missed an answer isn't locked out.
+        Refused NOT_FOUND.
+        """
+        now = self._clock()
+        alive = {"$filter": {"input": {"$ifNull": ["$old_secrets", []]}, "cond": {"$gt": ["$$this.until", now]}}}
+        old = [{"secret": "$secret", "until": now + overlap_ms}]
+        kept: Document | list[Document] = {"$slice": [{"$concatArrays": [old, alive]}, MAX_OLD_SECRETS]}
+        fields = {"secret": new_secret(), "old_secrets": kept if overlap_ms else [], "holder": "", "until": 0}
+        async with database_errors():
+            document = await self._webhooks.find_one_and_update({"_id": _id(webhook_id)}, [{"$set": fields}])
+            if document is None:
+                raise _unknown()
+            return await self._shown(document, with_secret=True)
 
     async def position_at(self, at: int) -> int:
         """The position before the first event relayed at or after `at` (ms)."""
@@ -216,6 +252,7 @@ class Webhooks:
             document.get("last_error"),
             document.get("lost", False) or document["position"] + 1 < head.following(document["position"]),
             document["created_at"],
+            max((old["until"] for old in document.get("old_secrets", ()) if old["until"] > self._clock()), default=0),
             document["secret"] if with_secret else "",
         )
 

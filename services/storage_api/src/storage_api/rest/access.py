@@ -96,6 +96,7 @@ TABLE: Mapping[str, Access] = {
     "pause_webhook": Access(MANAGER),
     "resume_webhook": Access(MANAGER),
     "replay_webhook": Access(MANAGER),
+    "rotate_webhook_secret": Access(MANAGER),
     "test_webhook": Access(MANAGER),
     "remove_webhook": Access(MANAGER),
     "list_mailboxes": Access(MANAGER, own=OWNER),

@@ -23,7 +23,8 @@ router = APIRouter(tags=["webhooks"])
 
 TEST_SECONDS = 25.0
 LOOK_SECONDS = 0.1
-
+MAX_OVERLAP_HOURS = 30 * 24
+HOUR_MS = 3_600_000
 
 _URL = "https://crm.example.test/mailboat"
 _WEBHOOK: dict[str, Any] = {
@@ -45,6 +46,7 @@ _WEBHOOK: dict[str, Any] = {
     "last_error": {"at": 1764115200000, "status": 503, "error": "status 503: the receiver refused it"},
     "lost_events": False,
     "created_at": 1764028800000,
+    "old_secrets_until": 0,
 }
 
 
@@ -96,6 +98,7 @@ class WebhookOut(BaseModel):
     last_error: LastError | None
     lost_events: bool
     created_at: int
+    old_secrets_until: Annotated[int, Field(description="Until then a secret before the present one signs as well")]
 
     @classmethod
     def of(cls, webhook: Webhook) -> WebhookOut:
@@ -104,7 +107,7 @@ class WebhookOut(BaseModel):
 
 
 class NewWebhookOut(WebhookOut):
-    """A new endpoint with its secret, which is never shown again."""
+    """An endpoint with its new secret, which is never shown again."""
 
     model_config = example(**_WEBHOOK | {"secret": "whsec_bm90IGEgc2VjcmV0IGJ1dCBhbiBleGFtcGxlIG9mIG9uZQ=="})
     secret: str
@@ -116,6 +119,13 @@ class Replay(_Strict):
     model_config = _Strict.model_config | example(position=4700)
     position: Annotated[int | None, Field(ge=0, lt=1 << 62, description="Events behind this position")] = None
     since: Annotated[Moment | None, Field(description="Events relayed since then")] = None
+
+
+class Rotation(_Strict):
+    """For how long the old secret signs as well: enough to tell the receiver the new one; 0 if others know it."""
+
+    model_config = _Strict.model_config | example(overlap_hours=24)
+    overlap_hours: Annotated[int, Field(ge=0, le=MAX_OVERLAP_HOURS)] = 24
 
 
 class TestOut(BaseModel):
@@ -205,6 +215,20 @@ async def replay_webhook(webhook_id: str, body: Replay, ctx: Ctx, caller: Caller
         position = await ctx.webhooks.position_at(moment(body.since or ""))
     await ctx.audit_log.record(caller, "webhook.replay", webhook_id, {"position": position})
     return WebhookOut.of(await ctx.webhooks.replay(webhook_id, position))
+
+
+@router.post("/webhooks/{webhook_id}/rotate-secret", summary="Make a new secret", responses=described(404))
+async def rotate_webhook_secret(
+    webhook_id: str, body: Rotation, ctx: Ctx, caller: Caller, response: Response
+) -> NewWebhookOut:
+    """Makes a new secret, which is in this answer and nowhere else. During the overlap each request carries a signature
+    with either, so the receiver may change over at any moment of it.
+    """
+    await _own(ctx, caller, webhook_id)
+    await ctx.audit_log.record(caller, "webhook.rotate_secret", webhook_id, {"overlap_hours": body.overlap_hours})
+    webhook = await ctx.webhooks.rotate_secret(webhook_id, body.overlap_hours * HOUR_MS)
+    response.headers["cache-control"] = "no-store"
+    return NewWebhookOut(**_members(webhook), secret=webhook.secret)
 
 
 @router.post("/webhooks/{webhook_id}/test", summary="Try a webhook", responses=described(404))

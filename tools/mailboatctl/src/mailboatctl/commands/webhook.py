@@ -15,7 +15,7 @@ from mailboatctl.output import AsJson, err, out, print_fields, print_json, print
 app = typer.Typer(help="Webhooks: events for other systems, over HTTP.", no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(metavar="ID")]
-TIMES = ("created_at", "failing_since", "next_attempt_at", "last_success_at")
+TIMES = ("created_at", "failing_since", "next_attempt_at", "last_success_at", "old_secrets_until")
 
 
 @app.command()
@@ -34,11 +34,7 @@ def create(
     body = {"url": url, "types": type_ or [], "domains": domain or [], "accounts": account or []}
     with connect() as api:
         made = api.call("POST", "/v1/webhooks", body | {"description": description})
-    if as_json:
-        print_json(made)
-    else:
-        out.print(made["secret"], markup=False)
-        err.print(f"Webhook {made['id']}. Keep its secret now: it is not shown again.", markup=False)
+    _show_secret(made, f"Webhook {made['id']}.", as_json=as_json)
 
 
 @app.command("list")
@@ -93,6 +89,22 @@ def replay(
     _call("POST", webhook_id, "/replay", body, as_json=as_json)
 
 
+@app.command("rotate-secret")
+def rotate_secret(
+    webhook_id: Id,
+    overlap_hours: Annotated[
+        int, typer.Option(min=0, max=720, help="For so long the old secret signs as well; 0 if others know it.")
+    ] = 24,
+    as_json: AsJson = False,
+) -> None:
+    """Make a new secret; it is shown this once. The receiver changes over during the overlap."""
+    with connect() as api:
+        made = api.call("POST", f"/v1/webhooks/{segment(webhook_id)}/rotate-secret", {"overlap_hours": overlap_hours})
+    until = made["old_secrets_until"]
+    note = f"The old one signs as well until {show_time(until)}." if until else "The old one signs no more."
+    _show_secret(made, note, as_json=as_json)
+
+
 @app.command()
 def test(webhook_id: Id, as_json: AsJson = False) -> None:
     """Send one webhook.test now, and say what came of it; exit status 1 if it wasn't taken."""
@@ -112,6 +124,14 @@ def rm(webhook_id: Id, as_json: AsJson = False) -> None:
     with connect() as api:
         api.call("DELETE", f"/v1/webhooks/{segment(webhook_id)}")
     print_json({"id": webhook_id, "removed": True}) if as_json else say(f"{webhook_id} removed.")
+
+
+def _show_secret(made: Mapping[str, Any], note: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(made)
+        return
+    out.print(made["secret"], markup=False)
+    err.print(f"{note} Keep the secret now: it is not shown again.", markup=False)
 
 
 def _call(method: str, webhook_id: str, verb: str = "", body: object = None, *, as_json: bool) -> None:
