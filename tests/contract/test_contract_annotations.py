@@ -56,9 +56,10 @@ async def test_all_or_none(world: World) -> None:
     good: dict[str, bytes | None] = {COMMENT: b"x"}
     assert await refusal(world, "INBOX", good | {"/private/big": bytes(MAX_VALUE + 1)}) is RefusedCode.TOO_BIG
     assert await refusal(world, "INBOX", good | {"no-name": b""}) is RefusedCode.INVALID
-    many = {f"/private/n{number}": b"" for number in range(MAX_ENTRIES)}
+    many: dict[str, bytes | None] = {f"/private/n{number}": b"" for number in range(MAX_ENTRIES)}
     assert await refusal(world, "INBOX", good | many) is RefusedCode.LIMIT
-    large = {f"/private/n{number}": bytes(MAX_VALUE) for number in range(MAX_OCTETS // MAX_VALUE)}
+    count = MAX_OCTETS // MAX_VALUE
+    large: dict[str, bytes | None] = {f"/private/n{number}": bytes(MAX_VALUE) for number in range(count)}
     assert await refusal(world, "INBOX", good | large) is RefusedCode.LIMIT
     assert await refusal(world, "Drafts", good | {"/private/specialuse": b"\\Sent"}) is RefusedCode.SPECIAL_USE
     assert await refusal(world, "Nowhere", good) is RefusedCode.NO_MAILBOX

@@ -57,7 +57,8 @@ class DnsServer:
         owner = dns.name.from_text(name)
         for known in self.records.setdefault(owner, []):
             if known.rdtype == dns.rdatatype.from_text(kind):
-                known.update(dns.rrset.from_text(owner, int(ttl), "IN", kind, data))
+                for rdata in dns.rrset.from_text(owner, int(ttl), "IN", kind, data):
+                    known.add(rdata)
                 return
         self.records[owner].append(dns.rrset.from_text(owner, int(ttl), "IN", kind, data))
 

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from mailboat_common.asgi import AsgiApp, AsgiServer
 from mailboat_common.config import SecretFile
 from mailboat_common.sockets import listening_socket
 from mailboat_store_client.http import HttpStore
-from mailboat_store_client.ports import Store
+from mailboat_store_client.ports import MailboxWrite, Store
 from storage_api.internal import callers
 from storage_api.internal.app import InternalApp
 
@@ -66,10 +66,10 @@ class SplitStore:
     """One store as the gateways' callers together see it: each port called with a token that may call it."""
 
     def __init__(self, urls: list[str], tokens: dict[str, str], call_seconds: float = 5.0) -> None:
-        self._stores = {
-            caller: HttpStore(urls, lambda caller=caller: tokens[caller], call_seconds=call_seconds)
-            for caller in tokens
-        }
+        def token_of(caller: str) -> Callable[[], str]:
+            return lambda: tokens[caller]
+
+        self._stores = {caller: HttpStore(urls, token_of(caller), call_seconds=call_seconds) for caller in tokens}
         self.directory = self._stores["smtp_ingress"].directory
         self.read = self._stores["imap_gateway"].read
         self.write = _Write(self._stores["imap_gateway"].write, self._stores["pop3_gateway"].write)
@@ -91,10 +91,10 @@ class SplitStore:
 class _Write:
     """MailboxWrite of IMAP with the maildrop calls of POP3."""
 
-    def __init__(self, imap, pop3) -> None:
+    def __init__(self, imap: MailboxWrite, pop3: MailboxWrite) -> None:
         self._imap, self._pop3 = imap, pop3
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._pop3 if name.endswith("_maildrop") else self._imap, name)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import bcrypt
 import httpx
 import pytest
+from mailboat_common.config import parse
 from mailboat_common.ids import uuid7
 from storage_api.assembly import Api, Core, now_ms
 from storage_api.audit_log import AuditLog
@@ -85,7 +86,8 @@ async def opened(mongod: Mongod, database: str, directory: Path) -> AsyncIterato
     tokens.write_text('{"imap_gateway": ["0123456789abcdef"]}')
     async with dns_server("") as dns:
         uri = mongod.uri.replace("/?", f"/{database}?")
-        core = Core(Settings(mongodb_uri=uri, internal_token_file=tokens, dns_servers=(dns.address,)))
+        environ = {"MB_MONGODB_URI": uri, "MB_INTERNAL_TOKEN_FILE": str(tokens), "MB_DNS_SERVERS": dns.address}
+        core = Core(parse(Settings, environ))
         await migrate(core.db, STEPS)
         api = Api(core)
         await api.tokens.bootstrap(BOOTSTRAP)
