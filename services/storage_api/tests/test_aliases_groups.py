@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import email.message
 import hashlib
 import itertools
 from collections.abc import AsyncIterator
@@ -334,3 +335,54 @@ async def test_forwards_through_many_accounts_at_once_have_their_own_copies(worl
     assert [d["recipients"][0]["address"] for d in queued] == ["alice@far.test", "bob@far.test"]
     assert len({bytes(d["content_id"]) for d in queued}) == 2
     assert replace(await world.aliases.forwarding(world.at("bob")), keep=True).to == ("bob@far.test",)
+
+
+async def told(world: World, local: str, notify: str, trace: str, content: bytes) -> list[email.message.Message]:
+    """The notices of a message to an address with this NOTIFY, each as its per-recipient block."""
+    sender = f"{uuid7().hex()}@elsewhere.test"
+    (resolved,) = await world.directory.resolve([world.at(local)], sender=sender)
+    recipient = EnvelopeRecipient(world.at(local), resolved.account_id or NO_ACCOUNT, notify=notify, orcpt="rfc822;o@x")
+    mail = Envelope(trace, sender, (recipient,), hashlib.sha256(content).digest(), envid="E7")
+    for _ in range(2):  # the call is repeated
+        await world.store.delivery.deliver(mail, content)
+    await world.store.delivery.deliver(replace(mail, trace_id=trace_id()), content)  # the message is offered again
+    notices = await world.db["notices"].find({"recipient": sender})
+    blocks = [email.message_from_bytes(bytes(notice["content"])).get_payload()[1].get_payload() for notice in notices]
+    assert all(len(block) == 2 for block in blocks)
+    return [block[1] for block in blocks]
+
+
+@pytest.mark.parametrize(
+    ("notify", "passed_on"), [("SUCCESS", "NEVER"), ("SUCCESS,FAILURE", "FAILURE"), ("success,delay", "DELAY")]
+)
+async def test_what_stands_for_several_is_told_once_as_expanded(world: World, notify: str, passed_on: str) -> None:
+    for name in ("alice", "bob"):
+        await world.add(name)
+    await world.aliases.add_group(
+        world.at("team"), [world.at("alice"), world.at("bob"), "x@far.test"], Who.ANYONE, None
+    )
+    trace = trace_id()
+    (block,) = await told(world, "team", notify, trace, MESSAGE)
+    assert (block["Action"], block["Status"]) == ("expanded", "2.0.0")
+    assert block["Final-Recipient"] == f"rfc822; {world.at('team')}"
+    assert block["Original-Recipient"] == "rfc822; o@x"
+    (queued,) = await world.db["queue"].find({"t": trace})
+    assert [(r["notify"], r["orcpt"]) for r in queued["recipients"]] == [(passed_on, "rfc822;o@x")]
+    assert queued["envid"] == "E7"
+    await world.aliases.set_forwarding(world.at("alice"), ["y@far.test"], keep=True)
+    (block,) = await told(world, "alice", notify, trace_id(), b"Subject: b\r\n\r\n")
+    assert block["Action"] == "expanded"
+
+
+async def test_a_list_with_an_owner_is_told_as_delivered_and_one_target_as_what_it_is(world: World) -> None:
+    await world.add("alice")
+    members = [world.at("alice"), "x@far.test"]
+    await world.aliases.add_group(world.at("list"), members, Who.ANYONE, world.at("alice"))
+    (block,) = await told(world, "list", "SUCCESS", trace_id(), MESSAGE)
+    assert (block["Action"], block["Final-Recipient"]) == ("delivered", f"rfc822; {world.at('list')}")
+    await world.aliases.set_forwarding(world.at("alice"), ["y@far.test"], keep=False)
+    trace = trace_id()
+    assert await told(world, "alice", "SUCCESS", trace, b"Subject: b\r\n\r\n") == []
+    (queued,) = await world.db["queue"].find({"t": trace})
+    assert queued["recipients"][0]["notify"] == "SUCCESS", "told when it is relayed"
+    assert await told(world, "list", "FAILURE", trace_id(), b"Subject: c\r\n\r\n") == []

@@ -84,10 +84,11 @@ def test_success_is_relayed_delivered_expanded_or_left_to_the_remote_server() ->
             state(D, "SUCCESS"),
             state(D, "SUCCESS", local=True),
             state(D, "SUCCESS", expanded_to=3),
+            state(D, "SUCCESS", expanded_to=3, local=True),
             state(D, "SUCCESS", dsn_passed_on=True),
         )
     ]
-    assert actions == [[Action.RELAYED], [Action.DELIVERED], [Action.EXPANDED], []]
+    assert actions == [[Action.RELAYED], [Action.DELIVERED], [Action.EXPANDED], [Action.DELIVERED], []]
 
 
 @pytest.mark.parametrize("notify", ["", "FAILURE,SUCCESS,DELAY"])

@@ -50,11 +50,14 @@ class Onward:
 
 @dataclass(slots=True)
 class Expansion:
-    """What an address leads to: accounts with the tag's hint, addresses elsewhere. `looped`: it was there before."""
+    """What an address leads to: accounts with the tag's hint, addresses elsewhere. `looped`: it was there before.
+    `owned`: it is a group's with an owner.
+    """
 
     accounts: dict[AccountId, str | None] = field(default_factory=dict)
     onward: dict[str, Onward] = field(default_factory=dict)
     looped: bool = False
+    owned: bool = False
 
     @property
     def size(self) -> int:
@@ -203,6 +206,7 @@ class _Walk:
                 tag = address.tag if address.tag and entry["_id"] == address.account else None
                 accounts.setdefault(AccountId(bytes(entry["a"])), tag)
             else:
+                self._found.owned |= not via.address and "owner" in entry
                 further += self._group(entry)
         further += await self._accounts(accounts)
         return further

@@ -86,10 +86,13 @@ def _opening(plan: Plan) -> str:
 def _about(told: Told) -> list[str]:
     recipient = told.recipient
     paragraphs = [f"  <{plain(recipient.address, 320)}>"]
+    if told.action is Action.DELIVERED and recipient.expanded_to:
+        text = "The address is a list, which has the message. You won't be told about each of its members."
+        return [*paragraphs, _wrap(text, "    ")]
     if told.action is Action.DELIVERED:
         return [*paragraphs, _wrap("The message is in the recipient's mailbox.", "    ")]
     if told.action is Action.EXPANDED:
-        text = "The address is a list; the message goes on to its members. You won't be told about each of them."
+        text = "The address stands for several; the message goes on to them. You won't be told about each of them."
         return [*paragraphs, _wrap(text, "    ")]
     host = plain(recipient.host, 300)
     if told.action is Action.RELAYED:

@@ -47,8 +47,8 @@ class RecipientState:
     """One recipient and its last result. `outcome` None: not tried yet. `at` in ms since the epoch.
 
     `notify` and `orcpt` are RFC 3461's as the client gave them. `expired`: given up after days of deferrals. `settled`:
-    its end was dealt with before. `local`: it was filed here, so nothing was relayed. `expanded_to` counts the
-    addresses of a list it stood for, 0: none.
+    its end was dealt with before. `local`: it was filed here, or is a list here, so nothing was relayed. `expanded_to`
+    counts the addresses that it stood for, 0: none.
     """
 
     address: str
@@ -166,8 +166,8 @@ def _successes(ended: Iterable[RecipientState]) -> list[Told]:
     told = []
     for recipient in ended:
         if recipient.outcome is Outcome.DELIVERED and not recipient.dsn_passed_on and _wants(recipient, "SUCCESS"):
-            action = Action.DELIVERED if recipient.local else Action.RELAYED
-            told.append(Told(recipient, Action.EXPANDED if recipient.expanded_to else action))
+            action = Action.EXPANDED if recipient.expanded_to else Action.RELAYED
+            told.append(Told(recipient, Action.DELIVERED if recipient.local else action))
     return told
 
 

@@ -95,6 +95,19 @@ def tell_filed(ws: Workspace, envelope: Envelope, recipients: Sequence[EnvelopeR
     _tell_local(ws, envelope, states, header)
 
 
+def tell_expanded(
+    ws: Workspace, envelope: Envelope, expanded: Sequence[tuple[EnvelopeRecipient, int, bool]], header: bytes
+) -> None:
+    """The same for recipients that lead to several: (recipient, how many, whether they have an owner) each."""
+    states = [
+        RecipientState(
+            r.address, Outcome.DELIVERED, r.notify, r.orcpt, status="2.0.0", at=ws.now, local=owned, expanded_to=count
+        )
+        for r, count, owned in expanded
+    ]
+    _tell_local(ws, envelope, states, header)
+
+
 def tell_closed(ws: Workspace, envelope: Envelope, recipients: Sequence[EnvelopeRecipient], header: bytes) -> None:
     """The same for recipients whose account was closed after their message was accepted (RFC 5321 6.1)."""
     reason = "The mailbox was closed before the message could be filed"

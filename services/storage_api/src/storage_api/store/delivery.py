@@ -32,6 +32,7 @@ from ..db import schema
 from ..db.driver import Database, Document, InsertOne, PyMongoError, is_duplicate_key
 from ..directory.routes import Routes
 from ..queue import metrics
+from ..queue.expanded import TellExpanded
 from ..queue.forward import Forwarded, prepare_forwards
 from ..queue.notify import header_of, success_wanted
 from ..queue.submit import Submit, outgoing_of, prepare, submission_key
@@ -92,7 +93,8 @@ class MongoDelivery:
         by_account = fanout.by_account
         submit = await self._submit(envelope, content)
         forwards = await prepare_forwards(self._db, envelope, fanout.forwards, self._committer.now())
-        out: list[Mutation[Any]] = [*submit, *forwards]
+        expanded = [TellExpanded(envelope, fanout.expanded, header_of(content))] if fanout.expanded else []
+        out: list[Mutation[Any]] = [*submit, *forwards, *expanded]
         always = fanout.always | {account_id for account_id, of_it in by_account.items() if _exempt(of_it)}
         items = await self._items(envelope, by_account, content, accepted=False, exempt=always)
         total = sum(item.size for item in items) + sum(item.size for item in out)
@@ -106,7 +108,10 @@ class MongoDelivery:
         crash.point("deliver.after_filed")
         self._tell_received(envelope, len(content))
         remote = _remote_results(envelope, queued[: len(submit)])
-        forwarded = [_forwarded(outcome) for outcome in queued[len(submit) :]]
+        forwarded = [_forwarded(outcome) for outcome in queued[len(submit) : len(submit) + len(forwards)]]
+        for failed in queued[len(submit) + len(forwards) :]:
+            if isinstance(failed, Exception):
+                raise failed
         return DeliverResult(
             tuple(
                 remote[r.address] if r.remote else fanout.result(number, r.address, results, forwarded)

@@ -23,6 +23,7 @@ from mailboat_store_client.types import (
 
 from ..directory.addresses import parse
 from ..directory.routes import Expansion, Onward, Routes
+from ..queue.expanded import Expanded, without_success
 from ..queue.submit import Outgoing, without_return_path
 
 MAX_HEADER = 256 << 10
@@ -49,6 +50,8 @@ class Fanout:
     forwards_of: list[list[EnvelopeRecipient]] = field(default_factory=list)
     always: set[AccountId] = field(default_factory=set)
     leads: list[Expansion | None] = field(default_factory=list)
+    expanded: list[Expanded] = field(default_factory=list)
+    """Recipients that stand for several, of those whose sender asked to be told of success."""
 
     def result(
         self,
@@ -76,7 +79,8 @@ async def fan_out(routes: Routes, envelope: Envelope, content: bytes) -> Fanout:
     forwarding = await routes.forwarding(plain)
     been: AbstractSet[str] | None = None
     onward: dict[str, tuple[Onward, EnvelopeRecipient]] = {}
-    for recipient in envelope.recipients:
+    for given in envelope.recipients:
+        recipient = given
         if recipient.remote:
             out.leads.append(None)
             continue
@@ -87,6 +91,9 @@ async def fan_out(routes: Routes, envelope: Envelope, content: bytes) -> Fanout:
             lead = await _expand(routes, recipient, been)
             if lead.size > 1:
                 out.always |= lead.accounts.keys()
+                recipient = without_success(given)
+                if recipient is not given:
+                    out.expanded.append(Expanded(given, lead.size, lead.owned))
         out.leads.append(lead)
         for account_id, hint in lead.accounts.items():
             out.by_account.setdefault(account_id, []).append(replace(recipient, account_id=account_id, mailbox=hint))
