@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from urllib.parse import unquote
 
 from fastapi import Depends, Request
+from mailboat_common.asgi import Scope
 from mailboat_common.errors import Refused, RefusedCode
 from mailboat_common.ids import uuid7
 from mailboat_store_client.ports import Delivery, Directory, MailboxRead, MailboxWrite
@@ -100,6 +101,13 @@ async def authorize(request: Request) -> Token:
 Caller = Annotated[Token, Depends(authorize)]
 
 
+def bearer(scope: Scope) -> str:
+    """The text of a request's bearer token; "" if there is none."""
+    given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+    kind, _, text = given.decode("latin-1").partition(" ")
+    return str(text.strip()) if kind.lower() == "bearer" else ""
+
+
 def is_own(request: Request) -> bool:
     """Whether the request is under `/v1/me`."""
     path = request.url.path
@@ -116,9 +124,16 @@ class Target:
 
 
 async def _target(request: Request, ctx: Annotated[Context, Depends(_context)], caller: Caller) -> Target:
-    if not is_own(request):
-        account = await ctx.accounts.get(request.path_params["address"])
-        return Target(account.account_id, account.address, False)
+    if is_own(request):
+        return await own_account(ctx, caller)
+    account = await ctx.accounts.get(request.path_params["address"])
+    return Target(account.account_id, account.address, False)
+
+
+async def own_account(ctx: Context, caller: Token) -> Target:
+    """The account that the token belongs to. Refused NOT_PERMITTED if it is nobody's or the account is disabled; 401 if
+    the account is gone.
+    """
     if caller.account_id is None:
         raise not_permitted("self, of an account")
     try:
@@ -128,6 +143,21 @@ async def _target(request: Request, ctx: Annotated[Context, Depends(_context)], 
     if account.disabled:
         raise Refused(RefusedCode.NOT_PERMITTED, "The account is disabled")
     return Target(account.account_id, account.address, True)
+
+
+async def still_admitted(request: Request, ctx: Context) -> bool:
+    """Whether a request that goes on for long would be let in now: its token stands and may what it might, and the
+    account that it is about, if it is its own, is there and not disabled.
+    """
+    token = await ctx.tokens.identify(bearer(request.scope))
+    if token is None or token.scopes != request.scope[CALLER].scopes:
+        return False
+    try:
+        if is_own(request):
+            await own_account(ctx, token)
+    except (Refused, HTTPException):
+        return False
+    return True
 
 
 def _mutation_key(request: Request) -> bytes:

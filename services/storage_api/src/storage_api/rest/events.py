@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
@@ -14,7 +15,7 @@ from ..feed.event import KINDS, Filter
 from ..outage import database_errors
 from ..tokens import DOMAIN, Token
 from . import paging
-from .context import Caller, Context, Ctx, is_own, not_permitted
+from .context import Caller, Context, Ctx, is_own, not_permitted, own_account, still_admitted
 from .models import example
 from .problems import described
 from .sse import MEDIA_TYPE, EventSource
@@ -82,9 +83,8 @@ async def stream_events(
     if unknown:
         raise Refused(RefusedCode.INVALID, f"No such type of event; there are {', '.join(sorted(KINDS))}")
     if is_own(request):
-        if caller.account_id is None:
-            raise not_permitted("self, of an account")
-        wanted = Filter(frozenset(kinds) or None, None, frozenset({encode_id(caller.account_id)}))
+        own = await own_account(ctx, caller)
+        wanted = Filter(frozenset(kinds) or None, None, frozenset({encode_id(own.account_id)}))
     else:
         wanted = Filter(frozenset(kinds) or None, domains_for(caller, domain), accounts_of(account))
     async with database_errors():
@@ -92,7 +92,7 @@ async def stream_events(
         if MEDIA_TYPE not in accept.lower():
             return await _page(ctx, position, wanted, limit)
     ctx.streams.check(caller.token_id)
-    return EventSource(ctx.streams, caller.token_id, position, wanted)
+    return EventSource(ctx.streams, caller.token_id, position, wanted, partial(still_admitted, request, ctx))
 
 
 async def _page(ctx: Context, position: int, wanted: Filter, limit: int) -> EventsOut:

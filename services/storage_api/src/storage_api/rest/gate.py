@@ -16,8 +16,8 @@ from mailboat_common.asgi import AsgiApp, Receive, Scope, Send
 from mailboat_common.errors import Failure
 from mailboat_common.limits import ByteBudget
 
-from ..tokens import Token, Tokens
-from .context import CALLER
+from ..tokens import Tokens
+from .context import CALLER, bearer
 from .problems import failed, problem
 
 _seconds = metrics.histogram("rest_request_duration_seconds", "Time to answer a REST request", ("operation", "code"))
@@ -66,7 +66,8 @@ class Gate:
         scope["path"] = decoded_path(scope.get("raw_path") or scope["path"].encode())
         if scope["path"] != OPEN:
             try:
-                token = await self._caller(scope)
+                text = bearer(scope)
+                token = await self._tokens.identify(text) if text else None
             except Failure as error:
                 await failed(scope["path"], error)(scope, receive, send)
                 return
@@ -90,11 +91,6 @@ class Gate:
             await self._app(scope, _bounded(receive, max(length, MAX_REQUEST)), send)
         finally:
             self._budget.release(large)
-
-    async def _caller(self, scope: Scope) -> Token | None:
-        given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-        kind, _, text = given.decode("latin-1").partition(" ")
-        return await self._tokens.identify(text.strip()) if kind.lower() == "bearer" and text else None
 
 
 def _limit(path: str) -> int:

@@ -4,7 +4,8 @@ Rules: a stream holds one page of events and no queue; it reads on only when the
 client that takes nothing for 30 s is cut off. Streams are bounded, all together and for each token. A heartbeat every
 15 s carries the position as `id:` without data, which makes no event but is remembered by the client: a filter that
 lets little through doesn't lead to a long search after a reconnect. A drain ends streams within a second; the client
-comes back elsewhere with Last-Event-ID.
+comes back elsewhere with Last-Event-ID. A stream whose token was revoked, or whose account was disabled or removed,
+ends within some ten seconds: nobody hears for longer than he would be let in.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ import asyncio
 import contextlib
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 
 from fastapi.responses import Response
 from mailboat_common import metrics
 from mailboat_common.asgi import Receive, Scope, Send
-from mailboat_common.errors import Unavailable
+from mailboat_common.errors import Failure, Unavailable
 from mailboat_common.log import get_logger
 
 from ..db.driver import PyMongoError
@@ -34,6 +35,7 @@ PAGE = 100
 HEARTBEAT_SECONDS = 15.0
 LOOK_SECONDS = 1.0
 STUCK_SECONDS = 30.0
+ADMITTED_SECONDS = 5.0
 RETRY_MS = 2000
 
 _open = metrics.gauge("event_streams", "Streams of /v1/events that are open")
@@ -66,17 +68,20 @@ class Streams:
 
 
 class EventSource(Response):
-    """The answer: events behind `position` that `wanted` admits."""
+    """The answer: events behind `position` that `wanted` admits, for as long as `admitted` says so."""
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, streams: Streams, token_id: str, position: int, wanted: Filter) -> None:
+    def __init__(
+        self, streams: Streams, token_id: str, position: int, wanted: Filter, admitted: Callable[[], Awaitable[bool]]
+    ) -> None:
         super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         del self.headers["content-length"]
         self._streams = streams
         self._token_id = token_id
         self._position = position
         self._wanted = wanted
+        self._admitted = admitted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._streams.counted(self._token_id):
@@ -99,11 +104,15 @@ class EventSource(Response):
         await send({"type": "http.response.body", "body": b""})
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """What is sent, piece by piece, until the drain."""
+        """What is sent, piece by piece, until the drain or until the caller may hear no more."""
         loop = asyncio.get_running_loop()
         yield b"retry: %d\n\n" % RETRY_MS
-        spoken = loop.time()
+        spoken = asked = loop.time()
         while not self._streams.draining():
+            if loop.time() - asked >= ADMITTED_SECONDS:
+                if not await self._may_go_on():
+                    return
+                asked = loop.time()
             piece, more = await self._next()
             if piece:
                 spoken = loop.time()
@@ -113,6 +122,14 @@ class EventSource(Response):
                 yield b": \nid: %d\n\n" % self._position
             if not more:
                 await self._streams.stream.moved(self._position, LOOK_SECONDS)
+
+    async def _may_go_on(self) -> bool:
+        """A database that is away has nothing to tell either."""
+        try:
+            return await self._admitted()
+        except Failure as error:
+            log.warning("an event stream can't ask whether it may go on", cause=error.private)
+            return True
 
     async def _next(self) -> tuple[bytes, bool]:
         """The next page's text, and whether to ask for another at once."""
