@@ -87,24 +87,6 @@ def test_callers_see_no_more_than_they_need() -> None:
     assert not any(method.startswith("Delivery") for method in ALLOWED["pop3_gateway"] | ALLOWED["imap_gateway"])
 
 
-@pytest.mark.parametrize("caller", sorted(ALLOWED))
-async def test_a_caller_may_call_its_list_and_nothing_else(world: World, caller: str) -> None:
-    for method in [*METHODS, READ]:
-        status, detail, _ = await world.post(method, b"\xff\xff", caller)
-        if method in ALLOWED[caller]:
-            assert (status, detail.code) == (400, common.ERROR_CODE_BAD_REQUEST), method
-        else:
-            assert (status, detail.code) == (403, common.ERROR_CODE_FORBIDDEN), method
-
-
-async def test_strangers_are_refused(world: World) -> None:
-    for token in ("", "x", "token-of-nobody-0123456789", "token-of-imap_gateway-012345678"):
-        status, detail, _ = await world.tree(authorization=f"Bearer {token}")
-        assert (status, detail.code) == (401, common.ERROR_CODE_UNAUTHENTICATED)
-    async with world.http.post(f"{world.running.url}/internal/v1/{TREE}") as answer:
-        assert answer.status == 401
-
-
 async def test_tokens_rotate_without_a_restart(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SecretFile, "CHECK_SECONDS", 0.0)
     old, new = world.running.tokens["imap_gateway"], "the-new-token-0123456789"

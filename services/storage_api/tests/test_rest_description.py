@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
-from storage_api.rest.access import THIS_DOMAIN
 from storage_api.rest.app import MOUNTS, build
-
-from tests.support.rest import World
 
 DOCUMENT: dict[str, Any] = build().openapi()
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
 OPERATIONS = [
     (method, path, operation) for path, methods in DOCUMENT["paths"].items() for method, operation in methods.items()
 ]
-KINDS: tuple[tuple[str, ...], ...] = (
-    ("platform",),
-    ("platform", "read-mail"),
-    ("platform", "submit"),
-    (THIS_DOMAIN,),
-    (THIS_DOMAIN, "read-mail"),
-    (THIS_DOMAIN, "submit"),
-    ("domain:elsewhere.test", "read-mail", "submit"),
-    ("read-mail",),
-    ("submit",),
-    ("queue",),
-    ("self",),
-)
 
 
 def schemas_of(operation: dict[str, Any]) -> Iterator[str]:
@@ -80,30 +63,3 @@ def test_examples_are_what_the_models_take(model: type[BaseModel]) -> None:
     extra: Any = model.model_config.get("json_schema_extra") or {}
     for example in extra.get("examples", ()):
         assert model.model_validate(example).model_dump(by_alias=True, exclude_unset=True) == example
-
-
-async def test_every_operation_asks_for_the_scopes_it_names(world: World) -> None:
-    account = world.at("owner")
-    assert (await world.call("POST", "/accounts", {"address": account, "password": "correct horse"}))[0] == 201
-    tokens = {}
-    for kind in KINDS:
-        scopes = [scope.replace(THIS_DOMAIN, f"domain:{world.domain}") for scope in kind]
-        tokens[kind] = await world.scoped(*scopes, account=account if kind == ("self",) else None)
-    for (method, path, operation), kind in itertools.product(OPERATIONS, KINDS):
-        ways = [set(need["token"]) for need in operation["security"]]
-        may = any(way <= set(kind) for way in ways)
-        names = world.domain if path.startswith("/v1/domains/") else "nothing"
-        own = f"{path}/".startswith("/v1/me/")
-        where = path.removeprefix("/v1").replace("{address}", world.at("nobody")).replace("{name}", names)
-        status = (await world.raw(method.upper(), where, token=tokens[kind])).status_code
-        if own and may and kind != ("self",):
-            assert status == 403, "a token of nobody has no mail of its own"
-        elif may and THIS_DOMAIN in kind and "{address}" not in path and "/domains/{name}" not in path:
-            assert status != 401  # the handler knows which domain it is about
-        elif "domain:elsewhere.test" in kind and "{address}" not in path:
-            assert status != 401
-        else:
-            assert (status == 403) == (not may), (method, path, kind, status)
-    for method, path, _ in OPERATIONS:
-        answer = await world.raw(method.upper(), path.removeprefix("/v1"), token="nonsense")
-        assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
