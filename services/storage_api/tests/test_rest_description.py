@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from storage_api.rest.app import MOUNTS, build
+from storage_api.rest.models_mail import Flag
 
 DOCUMENT: dict[str, Any] = build().openapi()
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
@@ -63,3 +65,47 @@ def test_examples_are_what_the_models_take(model: type[BaseModel]) -> None:
     extra: Any = model.model_config.get("json_schema_extra") or {}
     for example in extra.get("examples", ()):
         assert model.model_validate(example).model_dump(by_alias=True, exclude_unset=True) == example
+
+
+def test_patterns_are_those_of_every_language() -> None:
+    """JSON Schema's patterns are ECMA-262's, where a Python escape like \\U or (?P< is something else or nothing."""
+
+    def patterns(node: Any) -> Iterator[str]:
+        if isinstance(node, dict):
+            if isinstance(node.get("pattern"), str):
+                yield node["pattern"]
+            node = list(node.values())
+        for child in node if isinstance(node, list) else ():
+            yield from patterns(child)
+
+    found = set(patterns(DOCUMENT))
+    assert len(found) > 4
+    assert [each for each in found if re.search(r"\\[UNAZza]|\(\?(?!:|=|!|<=|<!)", each)] == []
+
+
+@pytest.mark.parametrize(
+    ("flag", "right"),
+    [
+        ("\\Seen", True),
+        ("$Forwarded", True),
+        ("a[b}~", True),
+        ("x]", False),
+        ("a b", False),
+        ("%", False),
+        ("{1}", False),
+        ("\\\\Seen", False),
+        ("gr\u00fcn", False),
+        ("(", False),
+        ("*", False),
+        ('"', False),
+        ("a\n", False),
+        ("", False),
+    ],
+)
+def test_flags_are_atoms(flag: str, right: bool) -> None:
+    adapter = TypeAdapter(Flag)
+    if right:
+        assert adapter.validate_python(flag) == flag
+    else:
+        with pytest.raises(ValidationError):
+            adapter.validate_python(flag)

@@ -12,7 +12,8 @@ from .models import Strict, example
 
 Use = Literal["\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Junk", "\\Sent", "\\Trash", "\\Important"]
 MailboxName = Annotated[str, Field(min_length=1, max_length=1000)]
-Flag = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^\\?[^\x00-\x20\x7f-\U0010ffff(){%*\"\\\]]+$")]
+# RFC 9051 9: an atom, with a backslash before it or none; in a form that every dialect of JSON Schema's patterns reads.
+Flag = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^\\?[!#$&'+-Z\[^-z|}~]+$")]
 
 MAX_FLAGS = 64
 Flags = Annotated[list[Flag], Field(max_length=MAX_FLAGS)]
