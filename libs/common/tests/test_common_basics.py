@@ -253,3 +253,18 @@ def test_backoff_grows_to_its_bound_with_jitter() -> None:
     assert 0.05 <= backoff.backoff(0) <= 0.1
     assert all(2.5 <= backoff.backoff(attempt) <= 5.0 for attempt in (6, 50, 10_000))
     assert len({backoff.backoff(10) for _ in range(50)}) > 10
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("alice@example.org", "alice@example.org"),
+        ("Hunter2!", "[no address]"),
+        ("p@ssw0rd", "[no address]"),
+        ("correct horse@battery.staple", "[no address]"),
+        ("", "[no address]"),
+    ],
+)
+def test_a_login_that_is_no_address_may_be_a_password(name: str, shown: str) -> None:
+    assert log.login_shown(name) == shown
+    assert log.login_shown(name, known=True) == name

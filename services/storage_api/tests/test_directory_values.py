@@ -170,7 +170,16 @@ def test_throttle_keys() -> None:
     assert client_key("192.0.2.1") == client_key("::ffff:192.0.2.1") != client_key("192.0.2.2")
     assert client_key("2001:db8::1") == client_key("2001:db8::ffff") != client_key("2001:db8:0:1::1")
     assert client_key("") is None
-    assert login_key("Alice") == login_key("alice")
+
+
+@pytest.mark.parametrize("written", ["Alice@example.test", '"alice"@example.test', '"al\\ice"@EXAMPLE.test.'])
+def test_a_login_has_one_throttle_however_it_is_written(written: str) -> None:
+    assert login_key(written) == login_key("alice@example.test") == "l:alice@example.test"
+
+
+@pytest.mark.parametrize("text", ["Hunter2!", "correct horse", "", "p@ss w0rd", "alice"])
+def test_what_is_no_address_is_kept_nowhere(text: str) -> None:
+    assert login_key(text) is None
 
 
 def test_space_is_judged_by_the_free_part() -> None:

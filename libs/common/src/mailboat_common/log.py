@@ -17,8 +17,10 @@ from structlog.typing import FilteringBoundLogger, Processor
 
 LEVELS = ("debug", "info", "warning", "error")
 MASK = "[secret]"
+NO_ADDRESS = "[no address]"
 
 _SECRET_KEY = re.compile(r"passw|secret|credential|authori[sz]ation|(^|_)token$|api_key|private_key", re.IGNORECASE)
+_ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
 _URL_PASSWORD = re.compile(r"(\w://[^/\s:@]*):[^/\s@]*@")
 
 
@@ -64,6 +66,13 @@ def configure(service: str, level: str, stream: TextIO | None = None) -> None:
     for chatty in ("aiormq", "aio_pika"):  # an error and a traceback each second while RabbitMQ is away
         logging.getLogger(chatty).setLevel(logging.CRITICAL if level != "debug" else logging.DEBUG)
     root.setLevel(max(threshold, logging.WARNING) if level != "debug" else logging.INFO)
+
+
+def login_shown(name: str, *, known: bool = False) -> str:
+    """A login's name as a log line may hold it. People type their password where their name belongs, so a name that let
+    nobody in (not `known`) is shown only if it has the form of an address.
+    """
+    return name if known or _ADDRESS.fullmatch(name) else NO_ADDRESS
 
 
 def mask_secrets(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mailboat_common import metrics as common_metrics
 from mailboat_common.errors import Failure
-from mailboat_common.log import get_logger
+from mailboat_common.log import get_logger, login_shown
 from mailboat_store_client.types import AuthResult, AuthStatus
 
 from .capabilities import greeting_code, may_authenticate
@@ -77,7 +77,7 @@ def _record(session: Session, mechanism: str, user: str, result: str, reason: st
         reason=reason,
         protocol="imap",
         mechanism=mechanism,
-        login=user,
+        login=login_shown(user, known=result == "ok"),
         client=address,
         port=port,
         tls=session.link.tls_version,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mailboat_common import metrics
 from mailboat_common.errors import Failure, Refused, RefusedCode
-from mailboat_common.log import get_logger
+from mailboat_common.log import get_logger, login_shown
 from mailboat_store_client.types import AccountId, AuthStatus
 
 from .maildrop import open_maildrop
@@ -78,7 +78,7 @@ def _record(session: Session, mechanism: str, login: str, result: str, reason: s
         reason=reason,
         protocol="pop3",
         mechanism=mechanism,
-        login=login,
+        login=login_shown(login, known=result == "ok"),
         client=session.client,
         port=session.peer.port,
         tls=session.tls,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mailboat_common import metrics
 from mailboat_common.errors import Failure
-from mailboat_common.log import get_logger
+from mailboat_common.log import get_logger, login_shown
 from mailboat_store_client.types import AuthStatus
 from mailboat_wire import sasl
 
@@ -129,7 +129,7 @@ def _record(session: Session, login: str, result: str, reason: str = "") -> None
         reason=reason,
         protocol="smtp",
         mechanism=session.mechanism,
-        login=login,
+        login=login_shown(login, known=result == "ok"),
         client=session.client,
         port=session.peer.port,
         tls=session.tls.partition(" ")[0],

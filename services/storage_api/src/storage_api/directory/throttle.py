@@ -15,6 +15,7 @@ from ipaddress import ip_address
 from mailboat_common.limits import address_key
 
 from ..db.driver import Database
+from .addresses import parse
 from .schema import THROTTLE
 
 CLIENT_FREE = 20
@@ -32,9 +33,12 @@ def client_key(client: str) -> str | None:
         return None
 
 
-def login_key(login: str) -> str:
-    """The key of a login, whether it exists or not."""
-    return "l:" + login.casefold()[:320]
+def login_key(login: str) -> str | None:
+    """The key of a login, whether it exists or not: one for all the ways to write an address. None for what is no
+    address: it lets nobody in, and may be a password that was typed in the wrong place.
+    """
+    address = parse(login)
+    return None if address is None else f"l:{address.full}"
 
 
 class Throttle:
@@ -80,8 +84,9 @@ class Throttle:
 
     async def succeeded(self, login: str) -> None:
         """Forgets a login's failures (never a client's: it may own one account and guess at others)."""
-        self._closed.pop(login_key(login), None)
-        await self._documents.delete_one({"_id": login_key(login)})
+        if (key := login_key(login)) is not None:
+            self._closed.pop(key, None)
+            await self._documents.delete_one({"_id": key})
 
     def _remember(self, key: str, until: int) -> None:
         if len(self._closed) >= LOCAL_LIMIT:
