@@ -71,6 +71,11 @@ def test_a_message_over_the_bound_is_refused_at_its_end():
     assert read(b"x" * 48 + b"\r\n.\r\n", 10, max_size=50)[1].fault is None
 
 
+@pytest.mark.parametrize("step", [1, 7, 1000])
+def test_a_message_too_big_and_with_a_bare_line_end_has_one_fault_however_it_comes(step):
+    assert read(b"x" * 100 + b"\n.\r\n" + b"\r\n.\r\n", step, max_size=50)[1].fault is DataFault.BARE_LINE_END
+
+
 def test_what_comes_after_the_end_is_kept():
     reader = DataReader()
     assert reader.feed(b"a\r\n.\r\nNO") == b"a\r\n"

@@ -70,7 +70,7 @@ class DataReader:
         return self._emit(piece, dotted=dotted)
 
     def _emit(self, piece: bytes, *, dotted: bool) -> bytes:
-        if self.fault is None and _has_bare(piece):
+        if self.fault is not DataFault.BARE_LINE_END and _has_bare(piece):  # it counts more, wherever a block ends
             self.fault = DataFault.BARE_LINE_END
         if dotted:
             piece = piece.replace(b"\r\n.", b"\r\n")
