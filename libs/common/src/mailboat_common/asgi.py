@@ -2,6 +2,9 @@
 
 uvicorn with httptools, without its signal handlers, loop set-up, access log and logging configuration: those are the
 process's business (`lifecycle`, `log`).
+
+Rules: a request's head has HEAD_BYTES and HEAD_SECONDS, a connection that says nothing as long: uvicorn bounds neither,
+so anybody who could connect could fill the memory with one header line, or the table of descriptors with silence.
 """
 
 import asyncio
@@ -11,6 +14,11 @@ from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_BYTES = 64 * 1024
+HEAD_SECONDS = 20.0
+_REFUSAL = b"HTTP/1.1 %b\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -24,6 +32,70 @@ class _Server(uvicorn.Server):
         yield
 
 
+class _Protocol(HttpToolsProtocol):
+    """A connection whose heads are bounded. The timer runs only while one is awaited or stands unfinished."""
+
+    _in_head = False
+    _moved = False  # a head or a message ended, or octets of a body came
+    _unmoved_bytes = 0  # received in a row without that: a head, trailers, the extensions of a chunk
+    _overdue: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._arm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._moved = False
+        super().data_received(data)
+        self._unmoved_bytes = 0 if self._moved else self._unmoved_bytes + len(data)
+        if self._unmoved_bytes > HEAD_BYTES:
+            self._refuse(b"431 Request Header Fields Too Large")
+        # Octets that begin no head (empty lines, the rest of a body nobody wants) have ended uvicorn's own waiting.
+        elif self._in_head or self.cycle is None or self.cycle.response_complete:
+            self._arm()
+
+    def on_message_begin(self) -> None:
+        self._in_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._in_head, self._moved = False, True
+        self._disarm()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._moved = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._moved = True
+        super().on_message_complete()
+
+    def _arm(self) -> None:
+        if self._overdue is None and not self.transport.is_closing():
+            self._overdue = self.loop.call_later(HEAD_SECONDS, self._late)
+
+    def _disarm(self) -> None:
+        if self._overdue is not None:
+            self._overdue.cancel()
+            self._overdue = None
+
+    def _late(self) -> None:
+        if self._in_head:
+            self._refuse(b"408 Request Timeout")
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(_REFUSAL % status)
+            self.transport.close()
+
+
 class AsgiServer:
     """One application on one listening socket (see `sockets.listening_socket`), which it closes at the end."""
 
@@ -33,7 +105,7 @@ class AsgiServer:
             uvicorn.Config(
                 app,
                 interface="asgi3",
-                http="httptools",
+                http=_Protocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,
