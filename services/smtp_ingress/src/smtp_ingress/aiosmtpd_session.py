@@ -6,6 +6,8 @@ message line by line into a list, logs every line, and starts TLS in a way that 
 
 Rules: replies to pipelined commands go out in one write. Bytes that came in clear text behind STARTTLS are thrown away
 (RFC 3207 6). A session is told to end (421) only between commands and transactions. Lines end in CRLF, nothing else.
+A client that drips is as idle as one that is silent: a command has its time as a whole, and of a message PACE_BYTES
+must come in each DATA_SECONDS, because what has come counts against the budget that all sessions share.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from .session import Service, Session
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Awaitable
 
 log = get_logger(__name__)
 
@@ -35,7 +38,8 @@ MAX_LINE = 12288  # RFC 4954 4: AUTH responses of up to 12288 octets
 READ_BYTES = 65536
 COMMAND_SECONDS = 300.0  # RFC 5321 4.5.3.2.7
 SILENT_SECONDS = 0.5
-DATA_SECONDS = 180.0  # RFC 5321 4.5.3.2.5, between blocks
+DATA_SECONDS = 180.0  # RFC 5321 4.5.3.2.5, for each PACE_BYTES
+PACE_BYTES = 64 * 1024
 _BARE_LINE_END = replies.reply(550, "5.6.0", "Message holds a bare CR or LF")
 _NUL = replies.reply(550, "5.6.0", "Message holds a NUL")
 _NO_TRANSACTION = replies.reply(503, "5.5.1", "Need MAIL and RCPT first")
@@ -70,6 +74,7 @@ class AiosmtpdSession(SMTP, ServedProtocol):
         self._early: list[bytes] | None = None
         self._busy = False
         self._closing = False
+        self._paced = 0  # octets of a message since its time began
         self.smtp = Session(service, admission.peer)
 
     @property
@@ -173,26 +178,50 @@ class AiosmtpdSession(SMTP, ServedProtocol):
 
         Waiting for input sends the replies that are due.
         """
-        skipped = False
+        skipped = waited = False
         while (end := self._input.find(b"\n")) < 0:
+            if not waited and not self._holds_octets():
+                self._reset_timeout(COMMAND_SECONDS)
+            waited = True
             if len(self._input) > MAX_LINE:
                 self._input.clear()
                 skipped = True
-            await self._more(COMMAND_SECONDS)
+            await self._more()
         line = bytes(self._input[: end + 1])
         del self._input[: end + 1]
         if skipped or end > MAX_LINE:
             return None
         return line[:-2] if line.endswith(b"\r\n") else line  # with the bare LF in it the session refuses it
 
-    async def _more(self, seconds: float) -> None:
+    async def _more(self) -> None:
         self._flush()
         await self._writer.drain()
-        self._reset_timeout(seconds)
         data = await self._read()
         if not data:
             raise ConnectionResetError("closed by the client")
         self._input += data
+
+    async def _more_of_message(self) -> None:
+        """`_more`, for which the time begins anew with each PACE_BYTES."""
+        await self._more()
+        self._paced += len(self._input)
+        if self._paced >= PACE_BYTES:
+            self._begin_pace()
+
+    def _begin_pace(self) -> None:
+        self._paced = 0
+        self._reset_timeout(DATA_SECONDS)
+
+    def _holds_octets(self) -> bool:
+        """Whether a message has begun to come, so that its pace counts and not the time of a command."""
+        return self.smtp.transaction is not None and self.smtp.transaction.size > 0
+
+    async def _keep(self, adding: Awaitable[None]) -> None:
+        """Let the transaction take octets; what it waits for room isn't the client's time."""
+        start = time.perf_counter()
+        await adding
+        if time.perf_counter() - start > 1.0:
+            self._begin_pace()
 
     async def _read(self) -> bytes:
         """What the client sends next. Confirmations that no delivery carries go out when it is silent for a moment."""
@@ -225,15 +254,16 @@ class AiosmtpdSession(SMTP, ServedProtocol):
         transaction.data = self.smtp.moments.now()
         reader = DataReader()
         start = time.perf_counter()
+        self._begin_pace()
         while True:
             if self._input:
-                await transaction.add(reader.feed(bytes(self._input)))
+                await self._keep(transaction.add(reader.feed(bytes(self._input))))
                 self._input.clear()
                 if reader.fault is DataFault.BARE_LINE_END and transaction.fault is None:
                     transaction.refuse(_BARE_LINE_END)
             if reader.done:
                 break
-            await self._more(DATA_SECONDS)
+            await self._more_of_message()
         self._input += reader.rest
         return await self._finish(start)
 
@@ -244,14 +274,16 @@ class AiosmtpdSession(SMTP, ServedProtocol):
             transaction.data = self.smtp.moments.now()
         start = time.perf_counter()
         left = size
+        if not self._holds_octets():
+            self._begin_pace()
         while left:
             if not self._input:
-                await self._more(DATA_SECONDS)
+                await self._more_of_message()
             piece = bytes(self._input[:left])
             del self._input[: len(piece)]
             left -= len(piece)
             if transaction is not None and transaction.recipients:
-                await transaction.add_chunk(piece)
+                await self._keep(transaction.add_chunk(piece))
         if transaction is None or not transaction.recipients:
             self.smtp.end_transaction()
             return self.smtp.erred(_NO_TRANSACTION)
