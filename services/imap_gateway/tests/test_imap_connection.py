@@ -16,6 +16,7 @@ from mailboat_common.tls import CertificateStore
 from mailboat_store_client.memory import MemoryStore
 
 from tests.support.imap import ALICE, PASSWORD, TEST_POLICY, Client, imap_gateway
+from tests.support.stack import until
 
 
 def certificates(directory: Path) -> tuple[CertificateStore, ssl.SSLContext]:
@@ -178,6 +179,36 @@ async def test_mail_in_flight_has_a_budget_that_is_given_back() -> None:
         other = await running.session()
         while running.gateway.in_flight.used:
             await other.ok("NOOP")
+
+
+@pytest.mark.parametrize("size", [1000, 10], ids=["the message", "what follows it"])
+async def test_a_message_in_drips_is_cut_off_and_gives_its_room_back(size: int) -> None:
+    async with imap_gateway(policy=replace(TEST_POLICY, pace_seconds=0.2)) as running:
+        client = await running.session()
+        client.send(b"a APPEND INBOX {%d+}\r\n" % size + b"x" * 10)
+        ended = asyncio.ensure_future(client.until(b"\0"))
+        while not ended.done():
+            client.send(b" ")
+            await asyncio.wait((ended,), timeout=0.02)
+        assert ended.exception() is not None or ended.result() == [b""]
+        await until(lambda: running.gateway.in_flight.used == 0)
+        assert b"* 0 EXISTS" in await (await running.session()).ok("SELECT INBOX")
+
+
+async def test_a_message_at_its_pace_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Longer than its seconds in all, but with enough octets in each."""
+    monkeypatch.setattr("imap_gateway.connection.PACE_BYTES", 10)
+    async with imap_gateway(policy=replace(TEST_POLICY, pace_seconds=0.4)) as running:
+        client = await running.session()
+        client.send(b"a APPEND INBOX {1000+}\r\n")
+        loop = asyncio.get_running_loop()
+        start, sent = loop.time(), 0
+        while loop.time() - start < 0.9:
+            client.send(b"x" * 10)
+            sent += 10
+            await asyncio.wait((loop.create_future(),), timeout=0.02)
+        client.send(b"x" * (1000 - sent) + b"\r\n")
+        assert (await client.until(b"a "))[-1].startswith(b"a OK")
 
 
 async def test_drain_says_bye_between_commands_and_finishes_what_runs() -> None:

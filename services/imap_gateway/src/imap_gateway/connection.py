@@ -9,11 +9,15 @@ Rules:
 - BYE is sent only between commands (or in IDLE), whoever wants the session to end.
 - After a fault inside a literal that was promised to the client the connection is cut: no reply could be told from
   data.
+- A message comes at a pace (PACE_BYTES in each `Policy.pace_seconds`), and so does the end of its command, or the
+  connection is cut: it holds room that all sessions share.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from mailboat_common.connection import Connection
 from mailboat_common.errors import PeerError
@@ -44,6 +48,8 @@ from .session import Session
 from .states import State
 
 log = get_logger(__name__)
+
+PACE_BYTES = 64 * 1024
 
 
 class FatalFault(PeerError):
@@ -151,15 +157,23 @@ class ImapConnection(Connection):
         self._offered = False
         self.write(self._receiver.accept_literal())
         chunks: list[bytes] = []
-        while True:
-            event = await self._next()
-            if isinstance(event, LiteralChunk):
-                chunks.append(event.data)
-                if event.last:
-                    return b"".join(chunks)
+        paced = 0
+        async with self._pace() as pace:
+            while True:
+                event = await self._next()
+                if isinstance(event, LiteralChunk):
+                    chunks.append(event.data)
+                    paced += len(event.data)
+                    if event.last:
+                        break
+                    if paced >= PACE_BYTES:
+                        paced = 0
+                        pace.reschedule(self._loop.time() + self.gateway.policy.pace_seconds)
+        return b"".join(chunks)
 
     async def next_append(self) -> t.Append | None:
-        event = await self._next()
+        async with self._pace():
+            event = await self._next()
         if isinstance(event, AppendEnd):
             check_append_end(event, self._appended)
             return None
@@ -234,6 +248,15 @@ class ImapConnection(Connection):
         if not self._reading and self._receiver.wants_data:
             self._reading = True
             self.resume_reading()
+
+    @asynccontextmanager
+    async def _pace(self) -> AsyncIterator[asyncio.Timeout]:
+        """What is awaited inside must come in time. PeerError if it doesn't."""
+        try:
+            async with asyncio.timeout(self.gateway.policy.pace_seconds) as pace:
+                yield pace
+        except TimeoutError as slow:
+            raise PeerError(private="a message comes too slowly") from slow
 
     async def _next(self) -> Event:
         """The next event of the command under way."""

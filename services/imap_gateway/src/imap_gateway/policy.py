@@ -17,6 +17,7 @@ class Policy:
     sessions_per_account: int = 30
     login_seconds: float = 60.0
     idle_seconds: float = 30 * 60.0
+    pace_seconds: float = 180.0
     keepalive_seconds: float = 120.0
     auth_failure_seconds: float = 2.0
     auth_failures: int = 4
