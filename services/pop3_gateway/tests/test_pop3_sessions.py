@@ -368,6 +368,26 @@ async def test_a_client_that_says_nothing_is_closed_without_a_word(start, monkey
     assert await wire.ended()
 
 
+async def test_a_client_that_talks_and_does_not_log_in_is_closed(start, monkeypatch) -> None:
+    monkeypatch.setattr("pop3_gateway.connection.LOGIN_SECONDS", 0.2)
+    pop3 = await start()
+    wire = await pop3.connect()
+    ended = asyncio.ensure_future(wire.rest())
+    while not ended.done():
+        wire.send(b"CAPA\r\n")
+        await asyncio.wait((ended,), timeout=0.02)
+    assert ended.exception() is not None or ended.result().endswith(b".\r\n")
+
+
+async def test_who_logged_in_may_stay_beyond_the_time_for_it(start, monkeypatch) -> None:
+    monkeypatch.setattr("pop3_gateway.connection.LOGIN_SECONDS", 0.2)
+    pop3 = await start()
+    overdue = _told(monkeypatch, "_login_overdue")
+    wire = await pop3.logged_in()
+    await within(overdue)
+    assert await wire.say("NOOP") == "+OK"
+
+
 async def test_an_idle_session_ends_without_removing_anything(start, monkeypatch) -> None:
     monkeypatch.setattr("pop3_gateway.connection.IDLE_SECONDS", 0.2)
     pop3 = await start()

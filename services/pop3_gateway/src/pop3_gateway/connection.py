@@ -44,6 +44,7 @@ class Pop3Connection(Connection):
         self._ended_by_client = False
         self._ended_by_us = False
         self.session = Session(gateway, admission.peer)
+        self._login_timer = self._loop.call_later(LOGIN_SECONDS, self._login_overdue)
 
     # -- Connection's hooks
 
@@ -75,6 +76,7 @@ class Pop3Connection(Connection):
             self.touch()  # a command runs: it is we who take the time
 
     def on_lost(self, error: Exception | None) -> None:
+        self._login_timer.cancel()
         if self._task is None and self.session.drop is not None:
             self._gateway.spawn(self.session.end())
 
@@ -83,6 +85,11 @@ class Pop3Connection(Connection):
         self._ended_by_us = True
         if self._task is None:
             self._say_goodbye()
+
+    def _login_overdue(self) -> None:
+        """However busy it was: who isn't logged in by now takes up a place. Without a word, as for the idle."""
+        if self.session.drop is None:
+            self.close()
 
     # -- commands
 
