@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -349,6 +350,10 @@ async def test_a_policy_comes_over_https(ca: trustme.CA) -> None:
         ({"status": 302, "headers": {"Location": "https://elsewhere.example/"}}, "HTTP status 302"),
         ({"body": POLICY, "content_type": "text/html"}, "not text/plain"),
         ({"body": b"x" * 70_000, "content_type": "text/plain"}, "too long"),
+        (
+            {"body": gzip.compress(POLICY), "content_type": "text/plain", "headers": {"content-encoding": "gzip"}},
+            "compressed",
+        ),
     ],
 )
 async def test_what_is_not_taken_from_a_web_server(ca: trustme.CA, response: dict[str, object], reason: str) -> None:

@@ -5,8 +5,8 @@ RFC 8461: the TXT record (3.1), the policy (3.2), its fetch over HTTPS (3.3), us
 Rules: a policy is fetched when the record's id isn't the cached policy's; it counts until its max_age is over, even if
 the record or the web server is gone meanwhile (5.1). A fetch that failed isn't repeated for `RETRY_SECONDS`, and mail
 goes as without a policy or by the one known. The certificate must be valid for `mta-sts.<domain>`, redirects are
-refused, the answer is bounded in size and time; the web server must be on a public address, as a mail host must.
-Policies are kept in memory, so a restarted process learns them anew.
+refused, the answer is bounded in size and time and never decompressed; the web server must be on a public address, as a
+mail host must. Policies are kept in memory, so a restarted process learns them anew.
 """
 
 from __future__ import annotations
@@ -212,13 +212,21 @@ class HttpsFetch:
         url = f"https://mta-sts.{domain}:{self._port}/.well-known/mta-sts.txt"
         timeout = aiohttp.ClientTimeout(total=FETCH_SECONDS)
         async with (
-            aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False) as client,
+            aiohttp.ClientSession(
+                connector=connector,
+                timeout=timeout,
+                trust_env=False,
+                auto_decompress=False,
+                headers={"accept-encoding": "identity"},
+            ) as client,
             client.get(url, allow_redirects=False) as answer,
         ):
             if answer.status != 200:
                 raise PolicyError(f"HTTP status {answer.status}")
             if answer.content_type != "text/plain":
                 raise PolicyError("not text/plain")
+            if answer.headers.get("content-encoding", "identity").lower() != "identity":
+                raise PolicyError("compressed")
             body = bytearray()
             async for chunk in answer.content.iter_chunked(8192):
                 body += chunk
