@@ -1,12 +1,13 @@
 """What happens to a request before the routes see it: who calls, how much may come, and which path it is.
 
 Rules: a stranger is sent away before the body is read; a body is bounded, and large ones have a budget for all
-requests together; a path is decoded but for %2F and %25, so that a mailbox's name can hold "/" and stay one segment
-(the convertor `encoded` decodes the rest).
+requests together, which nobody keeps: a body comes at a pace; a path is decoded but for %2F and %25, so that a
+mailbox's name can hold "/" and stay one segment (the convertor `encoded` decodes the rest).
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from urllib.parse import unquote_to_bytes
@@ -29,6 +30,8 @@ JSON_COPIES = 3  # of a large body: as it came, parsed, and as the message that 
 MAX_BATCH = MAX_MESSAGE + (1 << 20)  # the lines before the messages
 LARGE = 256 << 10
 BUDGET_SECONDS = 10.0
+PACE_BYTES = 64 << 10
+PACE_SECONDS = 60.0  # for each PACE_BYTES of a body
 OPEN = "/v1/openapi.json"
 
 _KEPT = re.compile(rb"(%2[Ff]|%25)")
@@ -117,14 +120,28 @@ def _length(scope: Scope) -> int | None:
 
 
 def _bounded(receive: Receive, limit: int) -> Receive:
-    received = 0
+    """A body of that many octets that keeps its pace; for any other the client is gone: it gets no further hearing."""
+    received = paced = 0
+    whole = False
+    loop = asyncio.get_running_loop()
+    due = loop.time() + PACE_SECONDS
 
     async def bounded() -> Scope:
-        nonlocal received
-        message = await receive()
-        received += len(message.get("body", b""))
-        if received > limit:  # chunked and endless: nobody listens to an answer
+        nonlocal received, paced, whole, due
+        if whole:
+            return await receive()  # the end of the connection, whenever it comes
+        try:
+            async with asyncio.timeout_at(due):
+                message = await receive()
+        except TimeoutError:
             return {"type": "http.disconnect"}
+        size = len(message.get("body", b""))
+        received, paced = received + size, paced + size
+        if received > limit:
+            return {"type": "http.disconnect"}
+        if paced >= PACE_BYTES:
+            paced, due = 0, loop.time() + PACE_SECONDS
+        whole = not message.get("more_body", False)
         return message
 
     return bounded
