@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from .dsn import EnvelopeId, NotifyWords, Returned
-from .models import AddressText, Strict, example
+from .models import AddressText, Strict, example, few_members
 
 MAX_RECIPIENTS = 1000
 MAX_ATTACHMENTS = 100
@@ -38,6 +38,9 @@ class AddressIn(Strict):
 
 
 Party = AddressText | AddressIn
+Headers = Annotated[
+    dict[str, Annotated[str, Field(max_length=4000)]], Field(max_length=50), BeforeValidator(few_members)
+]
 Parties = Annotated[list[Party], Field(max_length=MAX_RECIPIENTS)]
 
 
@@ -78,9 +81,7 @@ class NewMessage(Strict):
     text: Annotated[str, Field(max_length=MAX_TEXT)] | None = None
     html: Annotated[str, Field(max_length=MAX_TEXT)] | None = None
     attachments: Annotated[list[Attachment], Field(max_length=MAX_ATTACHMENTS)] = Field(default_factory=list)
-    headers: Annotated[dict[str, Annotated[str, Field(max_length=4000)]], Field(max_length=50)] = Field(
-        default_factory=dict
-    )
+    headers: Headers = Field(default_factory=dict)
     in_reply_to: Annotated[str, Field(max_length=998)] | None = Field(None, description="Message-ID of the answered")
     references: Annotated[list[Annotated[str, Field(max_length=998)]], Field(max_length=100)] = Field(
         default_factory=list

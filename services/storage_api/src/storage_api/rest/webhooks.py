@@ -8,14 +8,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
 from mailboat_common.errors import Refused, RefusedCode, Unavailable
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from ..feed.webhooks import Webhook
 from ..tokens import Token
 from . import paging
 from .context import Caller, Context, Ctx
 from .events import accounts_of, domains_for
-from .models import AddressText, DomainText, Page, example
+from .models import AddressText, DomainText, Page, Strict, example
 from .problems import described
 from .times import Moment, moment
 
@@ -50,14 +50,10 @@ _WEBHOOK: dict[str, Any] = {
 }
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class NewWebhook(_Strict):
+class NewWebhook(Strict):
     """An endpoint. What isn't named isn't filtered by."""
 
-    model_config = _Strict.model_config | example(url=_URL, types=["message.received"], domains=["example.test"])
+    model_config = example(url=_URL, types=["message.received"], domains=["example.test"])
     url: Annotated[str, Field(min_length=8, max_length=2000, examples=["https://crm.example.test/mailboat"])]
     types: Annotated[list[str], Field(max_length=20, examples=[["message.received"]])] = Field(default_factory=list)
     domains: Annotated[list[DomainText], Field(max_length=100)] = Field(default_factory=list)
@@ -113,10 +109,10 @@ class NewWebhookOut(WebhookOut):
     secret: str
 
 
-class Replay(_Strict):
+class Replay(Strict):
     """From where to send again; exactly one."""
 
-    model_config = _Strict.model_config | example(position=4700)
+    model_config = example(position=4700)
     position: Annotated[int | None, Field(ge=0, lt=1 << 62, description="Events behind this position")] = None
     since: Annotated[Moment | None, Field(description="Events relayed since then")] = None
 
