@@ -87,6 +87,17 @@ def test_callers_see_no_more_than_they_need() -> None:
     assert not any(method.startswith("Delivery") for method in ALLOWED["pop3_gateway"] | ALLOWED["imap_gateway"])
 
 
+@pytest.mark.parametrize("header", ["x-deadline-ms", "content-length"])
+async def test_a_number_of_any_length_is_no_bug(world: World, header: str) -> None:
+    """Python refuses to read more than 4,300 digits, and headers are read before the token is looked at."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(world.running.url.rpartition(":")[2]))
+    lines = ["POST /internal/v1/Directory/Resolve HTTP/1.1", "host: x", "connection: close", f"{header}: {'9' * 5000}"]
+    writer.write("\r\n".join(lines).encode() + b"\r\n\r\n")
+    answer = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 401 ")), answer
+
+
 async def test_tokens_rotate_without_a_restart(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SecretFile, "CHECK_SECONDS", 0.0)
     old, new = world.running.tokens["imap_gateway"], "the-new-token-0123456789"

@@ -37,6 +37,7 @@ MAX_REQUEST = 160 << 20
 BYTES_IN_FLIGHT = 256 << 20
 BUDGET_SECONDS = 10.0
 MAX_DEADLINE = 60.0
+MAX_DIGITS = 16
 PROTOBUF = b"application/x-protobuf"
 
 _seconds = metrics.histogram("storage_call_duration_seconds", "Time to answer an internal call", ("method", "code"))
@@ -154,8 +155,8 @@ def _headers(scope: Scope) -> tuple[bytes, float, int]:
         if name == b"authorization":
             token = value.removeprefix(b"Bearer ")
         elif name == b"content-length":
-            length = int(value) if value.isdigit() else -1
-        elif name == b"x-deadline-ms" and value.isdigit():
+            length = int(value) if value.isdigit() and len(value) < MAX_DIGITS else -1
+        elif name == b"x-deadline-ms" and value.isdigit() and len(value) < MAX_DIGITS:
             deadline = min(int(value) / 1000, MAX_DEADLINE)
     return token, deadline, length
 
