@@ -6,11 +6,13 @@ import asyncio
 import ssl
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
 from imap_gateway import capabilities
 from imap_gateway.commands import registry
+from imap_gateway.session import Session
 from mailboat_common.errors import StartupError, Unavailable
 from mailboat_common.tls import CertificateStore
 from mailboat_store_client.memory import MemoryStore
@@ -179,6 +181,23 @@ async def test_mail_in_flight_has_a_budget_that_is_given_back() -> None:
         other = await running.session()
         while running.gateway.in_flight.used:
             await other.ok("NOOP")
+
+
+async def test_many_commands_of_one_client_let_others_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mailboat_common.turn.TURN_SECONDS", 0.0)
+    ran, run = 0, Session.run
+
+    async def counted(session: Session, command: Any) -> None:
+        nonlocal ran
+        ran += 1
+        await run(session, command)
+
+    async with imap_gateway() as running:
+        many, one = await running.session(), await running.session()
+        monkeypatch.setattr(Session, "run", counted)
+        many.send(b"m NOOP\r\n" * 4000)
+        await one.ok("NOOP")
+        assert ran < 4000
 
 
 @pytest.mark.parametrize("size", [1000, 10], ids=["the message", "what follows it"])

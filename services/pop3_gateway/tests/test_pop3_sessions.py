@@ -12,6 +12,7 @@ from mailboat_common.lifecycle import Lifecycle
 from mailboat_store_client.types import AuthResult, AuthStatus
 from pop3_gateway import maildrop
 from pop3_gateway.connection import Pop3Connection
+from pop3_gateway.session import Session
 
 from tests.support.wire import within
 
@@ -366,6 +367,22 @@ async def test_a_client_that_says_nothing_is_closed_without_a_word(start, monkey
     pop3 = await start()
     wire = await pop3.connect()
     assert await wire.ended()
+
+
+async def test_many_commands_of_one_client_let_others_in_between(pop3, monkeypatch) -> None:
+    monkeypatch.setattr("mailboat_common.turn.TURN_SECONDS", 0.0)
+    ran, parse = 0, Session.parse
+
+    def counted(session, line):
+        nonlocal ran
+        ran += 1
+        return parse(session, line)
+
+    many, one = await pop3.connect("pop3"), await pop3.connect("pop3")
+    monkeypatch.setattr(Session, "parse", counted)
+    many.send(b"CAPA\r\n" * 4000)
+    assert (await one.say("CAPA")).startswith("+OK")
+    assert ran < 4000
 
 
 async def test_a_client_that_talks_and_does_not_log_in_is_closed(start, monkeypatch) -> None:

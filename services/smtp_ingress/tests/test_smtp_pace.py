@@ -1,4 +1,4 @@
-"""Clients that drip: a command has its time as a whole, a message must come at a pace, and what it held is given back."""
+"""Clients that drip, and those that hurry: a command has its time as a whole, a message must come at a pace, and what it held is given back."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from smtp_ingress import aiosmtpd_session as session
+from smtp_ingress.reply import Reply
+from smtp_ingress.session import Session
 
 from tests.support.stack import until
 from tests.support.wire import Wire
@@ -21,7 +23,8 @@ async def dripped(wire: Wire, piece: bytes) -> str:
     """
     reply = asyncio.ensure_future(wire.reply())
     while not reply.done():
-        wire.send(piece)
+        if not wire.writer.transport.is_closing():
+            wire.send(piece)
         await asyncio.wait((reply,), timeout=0.02)
     try:
         return reply.result()
@@ -94,3 +97,19 @@ async def test_a_message_at_its_pace_is_taken(ingress: Any, monkeypatch: pytest.
         await asyncio.wait((loop.create_future(),), timeout=0.02)
     assert (await wire.say(b"\r\nbody\r\n.")).startswith("250 2.0.0 Ok")
     assert len(await ingress.inbox()) == 1
+
+
+async def test_many_commands_of_one_client_let_others_in_between(ingress: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mailboat_common.turn.TURN_SECONDS", 0.0)
+    ran, command = 0, Session.command
+
+    async def counted(of: Session, line: bytes) -> Reply:
+        nonlocal ran
+        ran += 1
+        return await command(of, line)
+
+    many, one = await ingress.connect(), await ingress.connect()
+    monkeypatch.setattr(Session, "command", counted)
+    many.send(b"NOOP\r\n" * 4000)
+    assert (await one.say("NOOP")).startswith("250")
+    assert ran < 4000

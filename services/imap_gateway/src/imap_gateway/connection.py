@@ -9,6 +9,7 @@ Rules:
 - BYE is sent only between commands (or in IDLE), whoever wants the session to end.
 - After a fault inside a literal that was promised to the client the connection is cut: no reply could be told from
   data.
+- Many commands at once give others their turn, whether or not they await anything.
 - A message comes at a pace (PACE_BYTES in each `Policy.pace_seconds`), and so does the end of its command, or the
   connection is cut: it holds room that all sessions share.
 """
@@ -24,6 +25,7 @@ from mailboat_common.errors import PeerError
 from mailboat_common.log import get_logger
 from mailboat_common.server import Admission, TlsMode
 from mailboat_common.tls import CertificateStore
+from mailboat_common.turn import Turn
 from mailboat_wire.imap import types as t
 from mailboat_wire.imap.events import (
     UNAUTHENTICATED,
@@ -284,6 +286,7 @@ class ImapConnection(Connection):
 
     async def _serve(self) -> None:
         """Run commands until none is left whole, then end: an idle client has no task."""
+        turn = Turn()
         try:
             while self._bye is None:
                 event = self._receiver.next_event()
@@ -297,6 +300,8 @@ class ImapConnection(Connection):
                     break
                 if self.full:
                     await self.drain()
+                if turn.over:
+                    await turn.pass_on()
         except ConnectionError:
             self.abort()
         except PeerError as error:

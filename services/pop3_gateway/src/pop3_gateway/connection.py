@@ -16,6 +16,7 @@ from mailboat_common.connection import Connection
 from mailboat_common.errors import Failure, PeerError, Refused, RefusedCode
 from mailboat_common.log import get_logger
 from mailboat_common.server import Admission
+from mailboat_common.turn import Turn
 from mailboat_wire.pop3 import MAX_AUTH, MAX_COMMAND, DotStuffer, Fault, Line, Pop3Receiver
 
 from . import metrics
@@ -95,6 +96,7 @@ class Pop3Connection(Connection):
 
     async def _work(self) -> None:
         """Answer what is buffered."""
+        turn = Turn()
         try:
             while not (self.closing or self._ended_by_us):
                 event = self._receiver.next_line()
@@ -104,6 +106,8 @@ class Pop3Connection(Connection):
                     break
                 await self._answer(event)
                 await self._let_client_read()
+                if turn.over:
+                    await turn.pass_on()
         except ConnectionError as error:
             log.debug("connection ended", client=self.session.client, cause=repr(error))
             self.abort()

@@ -20,6 +20,7 @@ from aiosmtpd.smtp import SMTP
 from mailboat_common.connection import start_tls
 from mailboat_common.log import get_logger
 from mailboat_common.server import Admission, ServedProtocol
+from mailboat_common.turn import Turn
 from mailboat_wire.smtp import DataFault, DataReader
 
 from . import metrics
@@ -129,8 +130,10 @@ class AiosmtpdSession(SMTP, ServedProtocol):
     async def _handle_client(self) -> None:
         try:
             self._say(self.smtp.greeting())
+            turn = Turn()
             while await self._turn():
-                pass
+                if turn.over:
+                    await turn.pass_on()
         except (ConnectionError, asyncio.IncompleteReadError, TimeoutError) as error:
             log.debug("connection ended", client=self.smtp.client, cause=repr(error))
         except Exception:
