@@ -3,6 +3,7 @@
 #   make demo             set everything up, start the platform, show mail going in and being read
 #   make test             set everything up, pass the tests           (ARGS="-k imap" chooses)
 #   make test-faults      the fault tests at full length, half an hour  (ARGS="--faults-seed 42" plays a run again)
+#   make test-fuzz        hostile input in its full size and for longer (FUZZ_SECONDS=600, FUZZ_SEED=42 plays a run again)
 #   make run              the platform in the foreground, Ctrl-C ends it
 #   make up / down        the platform in the background              (MB_REPLICAS=2 make up: two of each service)
 #   make smoke            prove that mail works on the running platform
@@ -20,8 +21,10 @@ VENV := .venv
 READY := $(VENV)/.ready-$(shell pwd | cksum | cut -d' ' -f1)
 LOCAL = $(VENV)/bin/mailboat-local
 ARGS ?=
+FUZZ_SECONDS ?= 60
+FUZZ_SEED ?=
 
-.PHONY: help setup demo run up down smoke status logs test test-faults lint proto proto-check images e2e-cluster lock clean
+.PHONY: help setup demo run up down smoke status logs test test-faults test-fuzz lint proto proto-check images e2e-cluster lock clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -49,6 +52,11 @@ FAULTS_SECONDS ?= 600
 test-faults: $(READY)
 	@$(LOCAL) servers
 	@$(VENV)/bin/pytest tests/faults -n0 -s --faults-full --faults-seconds $(FAULTS_SECONDS) --durations=0 $(ARGS)
+
+# Atheris, which follows the code's branches, joins in where it can be installed.
+test-fuzz: $(READY)
+	@$(LOCAL) servers
+	@tools/scripts/fuzz $(VENV) $(FUZZ_SECONDS) "$(FUZZ_SEED)" $(ARGS)
 
 lint: $(READY)
 	@tools/scripts/lint
