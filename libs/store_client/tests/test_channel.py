@@ -172,6 +172,22 @@ async def test_nobody_there_is_unavailable() -> None:
     await channel.close()
 
 
+async def test_a_closed_channel_makes_no_connection() -> None:
+    """A call that still runs when the process ends, and one that comes later, fail, and leave nothing open."""
+    async with running(hangs) as (channel, (server,)):
+        asking = asyncio.create_task(channel.call("S/M", (b"x",)))
+        async with asyncio.timeout(10):
+            while not server.calls:  # noqa: ASYNC110 - the server has no event
+                await asyncio.sleep(0)
+        await channel.close()
+        for call in (asking, channel.call("S/M", (b"y",))):
+            with pytest.raises(Unavailable):
+                await call
+        assert not await channel.ready()
+        assert channel._connections == {}
+        assert len(server.calls) == 1
+
+
 async def test_a_broken_stream_goes_on_where_it_broke() -> None:
     whole = b"".join(bytes([n]) * 1000 for n in range(10))
 

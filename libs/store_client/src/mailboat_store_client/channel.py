@@ -105,6 +105,7 @@ class Channel:
         self._background: list[asyncio.Task[None]] = []
         self._look = asyncio.Event()
         self._moved = asyncio.Event()
+        self._closed = False
         self._last_answer = float("-inf")
         self.up = False
         """Whether the last thing heard of storage_api was an answer."""
@@ -118,7 +119,8 @@ class Channel:
         ]
 
     async def close(self) -> None:
-        """Ends the connections; calls that still run fail as Unavailable."""
+        """Ends the connections; calls that still run, and any later ones, fail as Unavailable."""
+        self._closed = True
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
@@ -169,7 +171,7 @@ class Channel:
 
     async def ready(self) -> bool:
         """Whether any address says it is ready, now."""
-        for address in self._balancer.addresses:
+        for address in self._balancer.addresses if not self._closed else ():
             connections = self._connect(address)
             connections.users += 1
             try:
@@ -361,6 +363,8 @@ class _Tries:
         channel = self._channel
         balancer = channel._balancer
         while True:
+            if channel._closed:  # a new connection would outlive the process's end, and nobody would close it
+                raise Unavailable(f"{method}: the store client is closed")
             left = self.deadline - channel._clock()
             if left <= 0:
                 raise Unavailable(f"{method}: {self._cause}", retry_after=1.0)
