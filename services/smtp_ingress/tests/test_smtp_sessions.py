@@ -390,6 +390,18 @@ async def test_drain_says_421_between_transactions_only(ingress) -> None:
     assert len(await ingress.inbox()) == 1
 
 
+async def test_drain_lets_an_auth_dialog_end(ingress) -> None:
+    wire, idle = await ingress.connect("submissions", tls=True), await ingress.connect()
+    await wire.say("EHLO x")
+    assert await wire.say("AUTH PLAIN") == "334 "
+    loop = asyncio.get_running_loop()
+    draining = asyncio.create_task(ingress.server.drain(loop.time() + 10))
+    assert (await idle.reply()).startswith("421 4.3.2")  # asked after the other, in order of arrival
+    assert (await wire.say(plain())).startswith("235")
+    assert (await wire.reply()).startswith("421 4.3.2")
+    await draining
+
+
 async def test_smtplib_over_starttls_and_tls(ingress) -> None:
     def submit(port: int, implicit: bool) -> None:
         context = ingress.context

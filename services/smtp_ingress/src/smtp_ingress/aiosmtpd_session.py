@@ -107,9 +107,9 @@ class AiosmtpdSession(SMTP, ServedProtocol):
         return not self.smtp.tls  # TLS can't stay half open
 
     def request_close(self) -> None:
-        """Says 421 at the next moment without a transaction, now if there is none."""
+        """Says 421 at the next moment without a transaction or AUTH dialog, now if there is none."""
         self._closing = True
-        if not self._busy and self.smtp.transaction is None and self.transport is not None:
+        if not self._busy and self._between_commands and self.transport is not None:
             self._end(replies.SHUTDOWN)
 
     def abort(self) -> None:
@@ -170,8 +170,12 @@ class AiosmtpdSession(SMTP, ServedProtocol):
             self._busy = False
         return answer.next is not Next.CLOSE and not self._over()
 
+    @property
+    def _between_commands(self) -> bool:
+        return self.smtp.transaction is None and self.smtp.dialog is None
+
     def _over(self) -> bool:
-        if self._closing and self.smtp.transaction is None and self.smtp.dialog is None:
+        if self._closing and self._between_commands:
             self._say(replies.SHUTDOWN)
             return True
         return self.smtp.errors >= replies.MAX_ERRORS
