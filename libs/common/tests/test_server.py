@@ -14,7 +14,7 @@ import trustme
 from mailboat_common import metrics
 from mailboat_common.connection import Connection
 from mailboat_common.errors import StartupError
-from mailboat_common.server import Admission, ConnectionLimits, Listener, ProtocolServer, TlsMode
+from mailboat_common.server import Admission, ConnectionLimits, Listener, ProtocolServer, TlsMode, drain_pause
 from mailboat_common.tls import CertificateStore
 
 REFUSAL = b"421 4.7.0 Too many connections\r\n"
@@ -277,13 +277,27 @@ async def test_drain_says_goodbye_to_everyone_and_closes_the_port() -> None:
         clients = [await connect(port) for _ in range(20)]
         for reader, _writer in clients:
             assert (await line(reader)).startswith(b"hello")
-        await server.drain(asyncio.get_running_loop().time() + 10)
+        await server.drain(asyncio.get_running_loop().time() + 1)
         assert server.connections == 0
         for reader, _writer in clients:
             assert await line(reader) == b"BYE\r\n"
             assert await line(reader) == b""
         with pytest.raises(ConnectionRefusedError):
             await connect(port)
+
+
+@pytest.mark.parametrize(
+    ("sessions", "left", "pause"),
+    [
+        pytest.param(1, 27.0, 0.25, id="few: four a second"),
+        pytest.param(100, 27.0, 0.216, id="many: over four fifths of the time"),
+        pytest.param(10_000, 27.0, 0.00216, id="very many"),
+        pytest.param(0, 27.0, 0.25, id="none"),
+        pytest.param(5, -1.0, 0.0, id="no time left"),
+    ],
+)
+def test_drain_spreads_the_goodbyes(sessions: int, left: float, pause: float) -> None:
+    assert drain_pause(sessions, left) == pytest.approx(pause)
 
 
 async def test_drain_cuts_off_who_stays() -> None:

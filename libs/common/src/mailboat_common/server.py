@@ -33,7 +33,7 @@ PROXY_HEADER_SECONDS = 5.0
 HANDSHAKE_SECONDS = 30.0
 ACCEPT_BATCH = 64
 DRAIN_SHARE = 0.8  # of the time left: the last sessions asked need some to finish
-DRAIN_INTERVAL = 0.02  # few sessions leave at once, many spread their reconnects
+DRAIN_INTERVAL = 0.25  # at most: few sessions leave within seconds, many spread their reconnects over all the time
 
 Address = IPv4Address | IPv6Address
 
@@ -181,12 +181,12 @@ class ProtocolServer:
         asked: set[Admission] = set()
         while self._count and loop.time() < deadline:
             waiting = [(admission, open_) for admission, open_ in self._open.items() if admission not in asked]
-            pause = min(DRAIN_INTERVAL, max(0.0, DRAIN_SHARE * (deadline - loop.time())) / (len(waiting) or 1))
+            pause = drain_pause(len(waiting), deadline - loop.time())
             for admission, connection in waiting:
                 asked.add(admission)
                 if not admission.released:
                     connection.request_close()
-                    await asyncio.sleep(pause)
+                    await self._wait_empty(loop.time() + pause)
             await self._wait_empty(min(deadline, loop.time() + 0.25))
         await self.abort()
 
@@ -348,6 +348,11 @@ class ProtocolServer:
         for _listener, bound in self._sockets:
             bound.close()
         self._sockets.clear()
+
+
+def drain_pause(sessions: int, left: float) -> float:
+    """Seconds from one session that is asked to leave to the next, with so many to ask in `left` seconds."""
+    return min(DRAIN_INTERVAL, max(0.0, DRAIN_SHARE * left) / max(sessions, 1))
 
 
 async def _read_header(client: socket.socket) -> HeaderReader:
