@@ -1,8 +1,10 @@
 """Listeners: who is let in, under which address, how many, and how they leave."""
 
 import asyncio
+import itertools
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
@@ -298,6 +300,31 @@ async def test_drain_says_goodbye_to_everyone_and_closes_the_port() -> None:
 )
 def test_drain_spreads_the_goodbyes(sessions: int, left: float, pause: float) -> None:
     assert drain_pause(sessions, left) == pytest.approx(pause)
+
+
+async def test_drain_goes_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long each goodbye takes, the next one's time stays."""
+
+    class Slow(Echo):
+        def request_close(self) -> None:
+            time.sleep(0.01)  # a busy process
+            super().request_close()
+
+    async with serving(Listener("t-clock", 0), factory=Slow) as (server, (port,)):
+        clients = [await connect(port) for _ in range(5)]
+        for reader, _writer in clients:
+            assert (await line(reader)).startswith(b"hello")
+        instants = []
+        wait = server._wait_empty
+
+        async def noted(instant: float) -> None:
+            instants.append(instant)
+            await wait(instant)
+
+        monkeypatch.setattr(server, "_wait_empty", noted)
+        await server.drain(asyncio.get_running_loop().time() + 0.1)
+    steps = [after - before for before, after in itertools.pairwise(instants[:5])]
+    assert max(steps) - min(steps) < 1e-6
 
 
 async def test_drain_cuts_off_who_stays() -> None:

@@ -181,12 +181,14 @@ class ProtocolServer:
         asked: set[Admission] = set()
         while self._count and loop.time() < deadline:
             waiting = [(admission, open_) for admission, open_ in self._open.items() if admission not in asked]
-            pause = drain_pause(len(waiting), deadline - loop.time())
-            for admission, connection in waiting:
+            began = loop.time()
+            pause = drain_pause(len(waiting), deadline - began)
+            for turn, (admission, connection) in enumerate(waiting, 1):
                 asked.add(admission)
                 if not admission.released:
                     connection.request_close()
-                    await self._wait_empty(loop.time() + pause)
+                    # By the clock: a busy process is late with each, and the last must not be cut off unasked.
+                    await self._wait_empty(began + turn * pause)
             await self._wait_empty(min(deadline, loop.time() + 0.25))
         await self.abort()
 
