@@ -97,13 +97,26 @@ class _Protocol(HttpToolsProtocol):
 
 
 class AsgiServer:
-    """One application on one listening socket (see `sockets.listening_socket`), which it closes at the end."""
+    """One application on one listening socket (see `sockets.listening_socket`), which it closes at the end.
 
-    def __init__(self, app: AsgiApp, listening: socket.socket, *, keep_alive_seconds: int = 75) -> None:
+    While `ending` is true each answer is its connection's last (`Connection: close`): who is told so never sends a
+    request into a connection that `stop` closes.
+    """
+
+    def __init__(
+        self,
+        app: AsgiApp,
+        listening: socket.socket,
+        *,
+        keep_alive_seconds: int = 75,
+        ending: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._app = app
+        self._ending = ending
         self._socket = listening
         self._server = _Server(
             uvicorn.Config(
-                app,
+                self._serve,
                 interface="asgi3",
                 http=_Protocol,
                 ws="none",
@@ -126,6 +139,14 @@ class AsgiServer:
     async def start(self) -> None:
         """Begins to serve; requests are answered from now on (the socket has been queueing them)."""
         self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]), name="asgi")
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_last(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+            await send(message)
+
+        await self._app(scope, receive, send_last if self._ending() else send)
 
     async def stop(self, deadline: float | None = None) -> None:
         """Accepts no more, lets running requests finish until `deadline` (event loop time), then ends."""

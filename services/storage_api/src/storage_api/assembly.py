@@ -255,8 +255,10 @@ class Api:
             self.internal,
             listening_socket(host, settings.internal_port, "MB_INTERNAL_PORT"),
             keep_alive_seconds=INTERNAL_KEEP_ALIVE,
+            ending=self._is_draining,
         )
-        rest = AsgiServer(self.rest, listening_socket(host, settings.rest_port, "MB_REST_PORT"))
+        listening = listening_socket(host, settings.rest_port, "MB_REST_PORT")
+        rest = AsgiServer(self.rest, listening, ending=self._is_draining)
         for server in (rest, internal):
             await server.start()
             life.on_drain(server.stop)
