@@ -198,6 +198,22 @@ async def test_a_known_login_costs_no_hash_until_the_password_changes(
     assert verified == [PASSWORD, "another horse", "another horse"]
 
 
+async def test_logins_at_once_cost_one_hash(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of a person's connections come at once when a gateway has died."""
+    await world.add("alice")
+    verify = world.pool.verify
+    verified: list[str] = []
+
+    async def counted(stored: str | None, password: str) -> bool:
+        verified.append(password)
+        return await verify(stored, password)
+
+    monkeypatch.setattr(world.pool, "verify", counted)
+    answers = await asyncio.gather(*(world.login("alice", client=f"192.0.2.{number}") for number in range(20)))
+    assert set(answers) == {AuthStatus.OK}
+    assert verified == [PASSWORD]
+
+
 async def test_imported_hashes_are_replaced_at_login(world: World) -> None:
     account = await world.accounts.create(world.at("old"), Secret(None, BCRYPT))
     assert await world.login("old", "wrong password") is AuthStatus.BAD_CREDENTIALS

@@ -3,11 +3,13 @@
 Order: closed keys → one read of the account and its hash → the cache of verified credentials → argon2. The cache is
 keyed by HMAC(a key of this process, account, stored hash, password), so a changed password misses by itself, and holds
 an entry for an hour since its last use, with the client addresses it was used from: a known client of a known login
-is never asked to wait for someone else's guesses. Unknown logins cost as much time as wrong passwords.
+is never asked to wait for someone else's guesses. What several sessions ask at once is hashed once. Unknown logins cost
+as much time as wrong passwords.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import os
@@ -96,6 +98,7 @@ class Authenticator:
         self._throttle = Throttle(db, clock)
         self._clock = clock
         self.verified = VerifiedCache(clock)
+        self._verifying: dict[bytes, asyncio.Task[bool]] = {}
 
     async def authenticate(self, login: str, password: str, client: str) -> AuthResult:
         """See `ports.Directory.authenticate`."""
@@ -119,7 +122,7 @@ class Authenticator:
         if closed:
             return AuthResult(AuthStatus.THROTTLED)
         cached = account is not None and self.verified.get(digest) is not None
-        fits = cached or await self._fits(account, password)
+        fits = cached or await self._fits(account, digest, password)
         if not fits or account is None:
             await self._throttle.failed((from_client, for_login))
             return AuthResult(AuthStatus.BAD_CREDENTIALS)
@@ -130,9 +133,22 @@ class Authenticator:
             digest = self.verified.digest(account.account_id, account.stored, password)
         return self._known(account, digest, from_client)
 
-    async def _fits(self, account: _Account | None, password: str) -> bool:
-        stored = account.stored if account else None
-        return len(password) <= MAX_BYTES and await self._passwords.verify(stored, password)
+    async def _fits(self, account: _Account | None, digest: bytes, password: str) -> bool:
+        if len(password) > MAX_BYTES:
+            return False
+        if account is None:
+            return await self._passwords.verify(None, password)
+        running = self._verifying.get(digest)
+        if running is None:
+            running = asyncio.create_task(self._passwords.verify(account.stored, password))
+            self._verifying[digest] = running
+            running.add_done_callback(lambda task: self._verified_once(digest, task))
+        return await asyncio.shield(running)  # it is everybody's
+
+    def _verified_once(self, digest: bytes, task: asyncio.Task[bool]) -> None:
+        del self._verifying[digest]
+        if not task.cancelled():
+            task.exception()  # raised in those who wait; the loop must not complain where they are gone
 
     def _known(self, account: _Account, digest: bytes, client: str | None) -> AuthResult:
         self.verified.put(digest, client)
