@@ -190,6 +190,8 @@ class ProtocolServer:
                     # By the clock: a busy process is late with each, and the last must not be cut off unasked.
                     await self._wait_empty(began + turn * pause)
             await self._wait_empty(min(deadline, loop.time() + 0.25))
+        if self._count:
+            log.warning("cutting off sessions that didn't end in the drain", connections=self._count)
         await self.abort()
 
     async def abort(self) -> None:
