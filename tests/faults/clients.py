@@ -31,11 +31,12 @@ class Stuck(Closed):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a service listens; `tls` None: clear text."""
+    """Where a service listens; `tls` None: clear text. `source`: the client's own address, if it matters."""
 
     host: str
     port: int
     tls: ssl.SSLContext | None = None
+    source: str | None = None
 
 
 class _Connection:
@@ -51,8 +52,14 @@ class _Connection:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 name = "localhost" if endpoint.tls else None
+                source = (endpoint.source, 0) if endpoint.source else None
                 reader, writer = await asyncio.open_connection(
-                    endpoint.host, endpoint.port, ssl=endpoint.tls, server_hostname=name, limit=_LIMIT
+                    endpoint.host,
+                    endpoint.port,
+                    ssl=endpoint.tls,
+                    server_hostname=name,
+                    limit=_LIMIT,
+                    local_addr=source,
                 )
         except (OSError, TimeoutError) as error:
             raise Closed(f"cannot connect to port {endpoint.port}: {error!r}") from error

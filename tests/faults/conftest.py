@@ -1,6 +1,7 @@
 """One stack of two replicas for all fault tests, on ports and in a directory of its own.
 
-`--faults-full`: the full forms, as `make test-faults` asks for (minutes each). `--faults-seconds N`: how long each random run lasts (12 s; hours find more). `--faults-seed N`: play a run again.
+`--faults-full`: the full forms, as `make test-faults` asks for (minutes each). `--faults-seconds N`: how long each random
+run lasts (12 s; hours find more). `--faults-seed N`: play a run again.
 """
 
 from __future__ import annotations

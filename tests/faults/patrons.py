@@ -130,6 +130,7 @@ class Patron(abc.ABC, Generic[C]):
             await self.leave(client)
 
     async def _think(self) -> None:
+        """A moment until the next command; none once the judge stops."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.rng.expovariate(1 / THINK_SECONDS)):
                 await self.judge.stopping.wait()
@@ -310,6 +311,7 @@ class Popper(Patron[Pop3Client]):
         reply, _ = await client.command(command, lines)
         if not reply.startswith("+OK"):
             raise Failed(f"{command.partition(' ')[0]}: {reply}")
+        await self._think()
         return reply
 
     async def _use(self, client: Pop3Client) -> None:
