@@ -293,10 +293,10 @@ async def test_actions_are_audited_and_traced(world: World) -> None:
     await world.core.trace.flush()
     trace: dict[str, Any] = {}
     async with asyncio.timeout(10):
-        while len(trace.get("events", ())) < 2:  # it is written for the primary alone, and read from a majority
+        while len(trace.get("events", ())) < 3:  # it is written for the primary alone, and read from a majority
             _, trace = await world.call("GET", f"/trace/{(await stored(world, queue_id))['t']}")
-    assert [event["kind"] for event in trace["events"]] == ["queued", "held"]
-    assert trace["events"][1]["details"]["by"] == "bootstrap"
+    assert [event["kind"] for event in trace["events"]] == ["received", "queued", "held"]
+    assert trace["events"][2]["details"]["by"] == "bootstrap"
 
 
 async def test_who_may_see_and_steer_the_queue(world: World) -> None:
