@@ -26,8 +26,9 @@ import aiohttp
 
 from tests.faults.balancer import Balancer
 from tests.faults.clients import Closed, Endpoint, ImapClient, Pop3Client, SmtpClient, exists_of
+from tests.faults.compose import BOX, SENDER
 from tests.faults.harness import Platform
-from tests.faults.load import BOX, SENDER, Account
+from tests.faults.load import Account
 
 GOODBYES = ("421 4.3.2 ", "* BYE Server is closing", "-ERR [SYS/TEMP] Service restarting")
 REMOTE = "d{}.example"

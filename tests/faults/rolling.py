@@ -23,8 +23,9 @@ from mailboat_local.layout import SERVICES
 
 from tests.faults.balancer import FRONTS, Balancer
 from tests.faults.clients import ImapClient, fetch_of
+from tests.faults.compose import BOX
 from tests.faults.harness import Platform, poll
-from tests.faults.load import BOX, Account
+from tests.faults.load import Account
 from tests.faults.patrons import REMOTE, REMOTES, Author, Caller, Judge, Mta, Patron, Popper, Reader, Waiter, World
 from tests.support.dns_server import dns_server
 from tests.support.smtp_sink import Sink, smtp_sink

@@ -55,9 +55,12 @@ class Told:
         if event["type"] == "stream.gap":
             self.gaps.append(event)
             return
-        for known, place in ((self.by_seq, (event["account_id"], event["seq"])), (self.by_position, event["position"])):
-            if known.setdefault(place, event["id"]) != event["id"]:  # type: ignore[attr-defined]
-                self.clashes.append(event)
+        known = (
+            self.by_seq.setdefault((event["account_id"], event["seq"]), event["id"]),
+            self.by_position.setdefault(event["position"], event["id"]),
+        )
+        if any(first != event["id"] for first in known):
+            self.clashes.append(event)
 
     def has(self, event_id: str) -> bool:
         """Whether it was told of this event."""

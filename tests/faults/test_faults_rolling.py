@@ -16,8 +16,9 @@ import pytest
 from mailboat_local.layout import SERVICES
 
 from tests.faults.clients import Closed, Endpoint, ImapClient
+from tests.faults.compose import BOX
 from tests.faults.harness import Platform, poll
-from tests.faults.load import BOX, Account
+from tests.faults.load import Account
 from tests.faults.rolling import Replaced, Rolling, rolled
 
 pytestmark = pytest.mark.stack

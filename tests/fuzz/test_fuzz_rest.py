@@ -21,8 +21,10 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from requests.structures import CaseInsensitiveDict
 from schemathesis.checks import load_all_checks
 from schemathesis.core.parameters import ParameterLocation
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi import checks as conformance
 from storage_api.rest.app import build
 from storage_api.rest.bulk import MESSAGES
@@ -36,7 +38,7 @@ __all__ = ["mongod"]
 load_all_checks()
 schemathesis.serializer.alias(["message/rfc822", MESSAGES], "application/octet-stream")
 SCHEMA = schemathesis.openapi.from_dict(build().openapi())
-OPERATIONS = {each.ok().label: each.ok() for each in SCHEMA.get_all_operations()}
+OPERATIONS = {found.ok().label: found.ok() for found in SCHEMA.get_all_operations() if isinstance(found, Ok)}
 CHECKS = [
     conformance.status_code_conformance,
     conformance.content_type_conformance,
@@ -148,9 +150,9 @@ def sendable(headers: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("label", OPERATIONS)
 def test_every_answer_is_as_described(api: Api, label: str, examples: int) -> None:
-    def holds(case: schemathesis.Case) -> None:
+    def holds(case: schemathesis.Case[Any]) -> None:
         case.path_parameters = api.named(case.path, case.path_parameters or {})
-        case.headers = sendable(case.headers or {})
+        case.headers = CaseInsensitiveDict(sendable(case.headers or {}))
         assert case.call(api.url, timeout=60).status_code == 401
         response = case.call(api.url, headers=api.headers(case.path), timeout=60)
         assert response.status_code != 500, response.text

@@ -47,9 +47,10 @@ async def trace_of(live: Live, answer: str, *kinds: str) -> list[dict[str, Any]]
 
 def read_by_people(live: Live, answer: str) -> str:
     """What `mailboatctl trace` prints."""
-    command = [Path(sys.executable).with_name("mailboatctl"), "trace", id_of(answer)]
+    command = [str(Path(sys.executable).with_name("mailboatctl")), "trace", id_of(answer)]
     env = {"MB_API_URL": live.stack.api_url, "MB_API_TOKEN": live.stack.env["MB_API_TOKEN"]}
-    return subprocess.run(command, env=env, capture_output=True, check=True, text=True, timeout=60).stdout
+    done = subprocess.run(command, env=env, capture_output=True, check=True, text=True, timeout=60)
+    return done.stdout
 
 
 async def test_a_message_in_from_the_first_command_to_exists(live: Live) -> None:
@@ -67,7 +68,8 @@ async def test_a_message_in_from_the_first_command_to_exists(live: Live) -> None
 
     def everybody() -> bool:
         events[:] = events_of(live, id_of(answer))
-        return sum(event["details"]["sessions"] for event in events if event["kind"] == "announced") == len(phones)
+        told = sum(int(event["details"]["sessions"]) for event in events if event["kind"] == "announced")
+        return told == len(phones)
 
     await until(everybody, 30)
     by_kind = {event["kind"]: event for event in events}

@@ -17,6 +17,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -205,8 +206,8 @@ def be_refused_over_rest(scene: Scene, account: Account) -> None:
     change = {"old_password": secret, "new_password": secret}
     assert scene.rest("POST", "/v1/me/password", change, token=scene.hoard.secrets["self token"])[0] == 403
     wrong = {"host": "relay.example", "port": 25, "tls": "none", "username": "u", "password": secret}
-    for body in (wrong, {**wrong, "tls": secret}, {**wrong, "tls": "verify", "password": secret * 1000}):
-        assert scene.rest("PUT", "/v1/transports/x.example", body)[0] in (400, 422)
+    for transport in (wrong, {**wrong, "tls": secret}, {**wrong, "tls": "verify", "password": secret * 1000}):
+        assert scene.rest("PUT", "/v1/transports/x.example", transport)[0] in (400, 422)
     hook = {"url": f"https://user:{secret}@hook.example/"}
     assert scene.rest("POST", "/v1/webhooks", hook)[0] == 400
 
@@ -261,6 +262,11 @@ async def lose_rabbitmq(scene: Scene) -> None:
     await asyncio.to_thread(stack.start, "storage_api-1", 120.0)
 
 
+def complains(log: Path) -> bool:
+    """Whether a process has logged a warning or an error."""
+    return re.search(rb'"level": "(warning|error)"', log.read_bytes()) is not None
+
+
 async def be_refused_by_servers(scene: Scene, directory: Path) -> bytes:
     """What processes say whose passwords for MongoDB and RabbitMQ are wrong."""
     said = b""
@@ -275,7 +281,7 @@ async def be_refused_by_servers(scene: Scene, directory: Path) -> bytes:
         with path.open("wb") as log:
             process = await asyncio.create_subprocess_exec(*child.argv, env=env, stdout=log, stderr=log)
         try:
-            await until(lambda path=path: re.search(rb'"level": "(warning|error)"', path.read_bytes()) is not None, 90)
+            await until(partial(complains, path), 90)
         finally:
             process.terminate()
             await asyncio.wait_for(process.wait(), 60)
@@ -332,8 +338,8 @@ async def test_no_secret_is_anywhere_but_in_its_place(scene: Scene, mongod: Mong
                 found += hoard.found_in(f"collection {name}", repr(document).encode(), but=keeper)
         assert client[DATABASE]["audit_log"].count_documents({}) > 5
         assert client[DATABASE]["trace"].count_documents({}) > 1
-    for path in stack.layout.log.glob("*.log*"):
-        found += hoard.found_in(path.name, path.read_bytes())
+    for log in stack.layout.log.glob("*.log*"):
+        found += hoard.found_in(log.name, log.read_bytes())
     for name in stack.names:
         found += hoard.found_in(f"command line of {name}", command_line(stack.pid(name)))
     for name in scene.whole.services():

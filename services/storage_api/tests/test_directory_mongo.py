@@ -368,5 +368,5 @@ async def test_transactions_give_up_at_their_deadline(world: World) -> None:
                 await other.abort()
 
     with pytest.raises(Unavailable):
-        await transact(world.db, conflict, seconds=0.05)
+        await transact(world.db, conflict, seconds=1.0)
     assert tries > 1

@@ -121,6 +121,17 @@ def test_bcrypt_sees_72_bytes_and_other_prefixes() -> None:
         ARGON2.replace("t=2", "t=99"),
         "{SHA512-CRYPT}$6$rounds=9999999$salt$" + "a" * 86,
     ],
+    ids=[
+        "empty",
+        "plain",
+        "PLAIN",
+        "md5",
+        "bcrypt of sha512",
+        "bcrypt cost",
+        "argon2 memory",
+        "argon2 time",
+        "sha512 rounds",
+    ],
 )
 def test_unknown_or_costly_hashes_are_refused(text: str) -> None:
     with pytest.raises(Refused):

@@ -117,10 +117,10 @@ class Replay(Strict):
     since: Annotated[Moment | None, Field(description="Events relayed since then")] = None
 
 
-class Rotation(_Strict):
+class Rotation(Strict):
     """For how long the old secret signs as well: enough to tell the receiver the new one; 0 if others know it."""
 
-    model_config = _Strict.model_config | example(overlap_hours=24)
+    model_config = example(overlap_hours=24)
     overlap_hours: Annotated[int, Field(ge=0, le=MAX_OVERLAP_HOURS)] = 24
 
 
