@@ -35,6 +35,7 @@ BODIES: dict[str, Any] = {
     "create_group": {"address": "group@{domain}", "members": ["owner@{domain}"]},
     "create_webhook": {"url": "https://hook.example/", "domains": ["{domain}"]},
     "replay_webhook": {"position": 0},
+    "rotate_webhook_secret": {"overlap_hours": 1},
 }
 
 
