@@ -14,11 +14,13 @@ from pathlib import Path
 
 import pytest
 from mailboat_local.layout import SERVICES
+from mailboat_local.process import free_offset
 
 from tests.faults.clients import Closed, Endpoint, ImapClient
 from tests.faults.compose import BOX
 from tests.faults.harness import Platform, poll
 from tests.faults.load import Account
+from tests.faults.previous_release import TwoReleases, installed, previous_revision
 from tests.faults.rolling import Replaced, Rolling, rolled
 
 pytestmark = pytest.mark.stack
@@ -62,6 +64,36 @@ def check_spread(rolling: Rolling, replaced: Replaced) -> None:
     seconds = rolling.histogram(replaced)
     even = sum(seconds) / (rolling.drain_seconds - rolling.accepting())
     assert max(seconds) <= UNEVEN * max(even, 1.0), f"{replaced.name}: {seconds}"
+
+
+@pytest.mark.full
+async def test_the_release_before_beside_this_one(tmp_path: Path, seed: int) -> None:
+    """Service by service to this release in any order, and back again, in any order: nothing fails.
+
+    It needs the history, and installs the release before (minutes, 600 MB).
+    """
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    release = await asyncio.to_thread(installed, previous_revision())
+    print(f"the release before: {release.revision}")
+    stack = TwoReleases(tmp_path / "stack", port_offset=free_offset(replicas=2), replicas=2, release=release)
+    stack.before |= {f"{service}-{n}" for service in SERVICES for n in (1, 2)}
+    try:
+        await asyncio.to_thread(stack.up)
+        platform = Platform(stack)
+        platform.setup()
+        async with rolled(platform, rng, drain_seconds=20.0, idlers=40) as rolling:
+            rolling.judge_logs = False  # the release before logs what it logs
+            for back in (False, True):
+                for service in rng.sample(SERVICES, len(SERVICES)):
+                    for n in (1, 2):
+                        (stack.before.add if back else stack.before.discard)(f"{service}-{n}")
+                        await rolling.replace([f"{service}-{n}"])
+                    print(f"{service} is the release {'before' if back else 'under test'}")
+            tell(rolling)
+            await rolling.judged()
+    finally:
+        await asyncio.to_thread(stack.down)
 
 
 class Sessions:
