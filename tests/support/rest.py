@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from storage_api.db.driver import Database
 from storage_api.db.migrations import migrate
 from storage_api.directory.schema import STEPS
 from storage_api.rest import problems
+from storage_api.rest.messages import NDJSON
 from storage_api.settings import Settings
 
 from tests.support.dns_server import DnsServer, dns_server
@@ -48,7 +50,7 @@ class World:
     async def call(
         self, method: str, path: str, body: Any = None, *, token: str | None = None, **query: Any
     ) -> tuple[int, Any]:
-        """(status, JSON); every error is held to be a problem."""
+        """(status, JSON, of lines of JSON the list); every error is held to be a problem."""
         headers = {"authorization": f"Bearer {self.token if token is None else token}"}
         answer = await self.http.request(method, "/v1" + path, json=body, headers=headers, params=query)
         if answer.status_code >= 400:
@@ -56,6 +58,8 @@ class World:
             problem = answer.json()
             assert problem["status"] == answer.status_code
             assert {"type", "title"} <= problem.keys()
+        if answer.headers.get("content-type") == NDJSON:
+            return answer.status_code, [json.loads(line) for line in answer.content.splitlines()]
         return answer.status_code, answer.json() if answer.content else None
 
     async def scoped(self, *scopes: str, account: str | None = None) -> str:

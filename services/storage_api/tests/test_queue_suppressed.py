@@ -143,6 +143,6 @@ async def test_a_notice_to_a_suppressed_address_ends_with_its_reason(world: Worl
     assert (document["state"], document["reverse_path"], states(document)) == ("done", "", {OWNER: "failed"})
     assert document["recipients"][0]["last"]["reason"].startswith("Suppressed")
     assert document.get("a", NO_ACCOUNT) == NO_ACCOUNT
-    assert [e.kind for e in world.trace if e.trace_id == document["t"]] == ["failed", "untold"]
+    assert [e.kind for e in world.trace if e.trace_id == document["t"]] == ["written", "failed", "untold"]
     assert (await world.notices(), untold()) == ([], before + 1)
     assert await world.findings() == []

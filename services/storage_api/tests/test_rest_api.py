@@ -445,4 +445,6 @@ async def test_the_description_is_served(world: World) -> None:
         "/v1/messages/{message}/raw",
         "/v1/trace/{trace_id}",
         "/v1/audit",
+        "/v1/restored",
+        "/v1/restored/{label}",
     }
