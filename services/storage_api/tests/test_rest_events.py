@@ -14,7 +14,7 @@ from mailboat_store_client.types import AccountId
 from storage_api.feed.dispatcher import Dispatcher
 from storage_api.feed.egress import Answer
 from storage_api.feed.relay import Relay
-from storage_api.rest import sse
+from storage_api.rest import paging, sse
 
 from tests.support.rest import World, add, world
 from tests.support.store import MESSAGE, envelope
@@ -305,6 +305,7 @@ async def test_webhooks(world: World) -> None:
     for method, verb in (("GET", ""), ("DELETE", ""), ("POST", "/pause"), ("POST", "/resume"), ("POST", "/test")):
         assert (await world.call(method, path + verb))[0] == 404
     assert (await world.call("GET", "/webhooks/nonsense"))[0] == 404
+    assert (await world.call("GET", "/webhooks", cursor=paging.encode("nonsense")))[0] == 400
     assert (await world.call("POST", "/webhooks", {"url": "ftp://x.test/"}))[0] == 400
     assert (await world.call("POST", "/webhooks", {"url": URL, "types": ["nothing"]}))[0] == 400
     assert [entry["target"] for entry in await world.audited("webhook.create")].count(made["id"]) == 1

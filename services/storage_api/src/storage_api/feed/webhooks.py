@@ -147,7 +147,10 @@ class Webhooks:
 
     async def page(self, after: str, limit: int) -> list[Webhook]:
         """Up to `limit` endpoints behind the id `after`, oldest first."""
-        query = {"_id": {"$gt": _id(after)}} if after else {}
+        try:
+            query = {"_id": {"$gt": decode_id(after)}} if after else {}
+        except ValueError:
+            raise Refused(RefusedCode.INVALID, "Not a cursor of ours") from None
         async with database_errors():
             found = await self._webhooks.find(query, sort=[("_id", 1)], limit=limit)
             return [await self._shown(document) for document in found]

@@ -77,7 +77,7 @@ async def list_removed(
     head = await ctx.mailboxes.head(account.account_id, name)
     vanished = await ctx.mailboxes.vanished(account.account_id, head.mailbox_id, since)
     after = uid_of_cursor(cursor) or 0
-    ranges = [given for given in vanished.ranges if given[0] > after]
+    ranges = [[first, last] for first, last in vanished.ranges if first > after]
     more = paging.encode(str(ranges[limit - 1][1])) if len(ranges) > limit else None
     return RemovedOut(items=ranges[:limit], next=more, highest_modseq=vanished.modseq)
 

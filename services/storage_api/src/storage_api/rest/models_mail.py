@@ -17,6 +17,8 @@ Flag = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^\\?[!#$&'+-Z
 
 MAX_FLAGS = 64
 Flags = Annotated[list[Flag], Field(max_length=MAX_FLAGS)]
+# Not a tuple: its description (prefixItems) is lost on many makers of clients.
+UidRange = Annotated[list[int], Field(min_length=2, max_length=2)]
 
 _MAILBOX: dict[str, Any] = {
     "id": "1vjrg9gsmwgr2yj6zc38mvxq54",
@@ -165,8 +167,8 @@ class MessagesOut(BaseModel):
 class RemovedOut(BaseModel):
     """UIDs that are gone, as ranges [first, last]."""
 
-    model_config = example(items=[(3, 3), (7, 12)], next=None, highest_modseq=97)
-    items: list[tuple[int, int]]
+    model_config = example(items=[[3, 3], [7, 12]], next=None, highest_modseq=97)
+    items: list[UidRange]
     next: str | None
     highest_modseq: int = Field(description="What to ask with as since the next time")
 
