@@ -160,6 +160,7 @@ async def remote_servers(
         ]
         load.actors += [Submitter(load, user, endpoints, sink) for user in senders]
         load.judges.append(remote.judge)
+        await asyncio.to_thread(platform._rest, "POST", "/v1/queue:remove", {"all": True})  # what other tests have left
         await platform.add("delivery_worker")
         try:
             yield remote
