@@ -447,7 +447,10 @@ class _Watcher:
             await self._catch_up(client)
             tag = await client.idle()
             while not self._watch.next_unknown:
-                self._hear(await client.response(None))
+                response = await client.response(None)
+                if response.text.startswith(tag.encode()):
+                    raise Closed(f"IDLE: {response.text!r}")
+                self._hear(response)
             for response in (await client.done(tag)).untagged:
                 self._hear(response)
 

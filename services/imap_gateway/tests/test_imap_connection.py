@@ -16,6 +16,7 @@ from imap_gateway.session import Session
 from mailboat_common.errors import StartupError, Unavailable
 from mailboat_common.tls import CertificateStore
 from mailboat_store_client.memory import MemoryStore
+from mailboat_store_client.types import MailboxChanges
 
 from tests.support.imap import ALICE, PASSWORD, TEST_POLICY, Client, imap_gateway
 from tests.support.stack import until
@@ -128,6 +129,26 @@ async def test_an_unavailable_store_is_said_so_and_the_session_lives() -> None:
         running.store.read.changes, running.store.write.append, running.store.read.body_infos = whole  # type: ignore[method-assign]
         await client.ok("SELECT INBOX")
         await client.ok("FETCH 1 ENVELOPE")
+
+
+async def test_idle_begins_without_the_store_and_tells_what_it_missed() -> None:
+    async with imap_gateway() as running:
+        client, other = await running.session("INBOX"), await running.session()
+        await client.ok("NOOP")
+        whole = running.store.read.changes
+
+        async def away(*_args: object) -> MailboxChanges:
+            raise Unavailable("mongod stands still")
+
+        running.store.read.changes = away  # type: ignore[assignment, method-assign]
+        await other.append("INBOX", b"Subject: x\r\n\r\nx\r\n")
+        client.send(b"i IDLE\r\n")
+        assert await client.response() == b"+ idling"
+        running.store.read.changes = whole  # type: ignore[method-assign]
+        await running.gateway.views.poll()
+        await client.until(b"* 1 EXISTS")
+        client.send(b"DONE\r\n")
+        await client.until(b"i OK")
 
 
 async def test_a_bug_is_no_secret_but_its_text_is() -> None:

@@ -474,6 +474,21 @@ async def test_leases_are_back_before_the_store_is_closed(pop3, monkeypatch) -> 
     assert await wire.rest() == b""
 
 
+async def test_quit_does_not_wait_for_a_lease_that_cannot_be_given_back(pop3, monkeypatch) -> None:
+    gate = Gate(pop3.store.write.release_maildrop)
+    monkeypatch.setattr(pop3.store.write, "release_maildrop", gate)
+    monkeypatch.setattr("pop3_gateway.commands.quit_.CLOSE_SECONDS", 0.0)
+    wire = await pop3.logged_in()
+    await wire.say("DELE 1")
+    assert await wire.say("QUIT") == "+OK Bye"
+    assert await wire.ended()
+    assert await pop3.inbox() == [2, 3]
+    assert pop3.account.lease is not None
+    gate.opened.set()
+    await pop3.gateway.finish()
+    assert pop3.account.lease is None
+
+
 def _counted(pop3, monkeypatch) -> list[str]:
     """Names of the lease's calls, as they come."""
     calls: list[str] = []

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 
+from mailboat_common.errors import Unavailable
+from mailboat_common.log import get_logger
 from mailboat_wire.imap import types as t
 
 from .. import metrics
@@ -16,16 +18,22 @@ from .registry import command
 CONTINUE = b"+ idling\r\n"
 STILL_HERE = b"* OK Still here\r\n"
 
+log = get_logger(__name__)
+
 
 @command(t.Idle, LOGGED_IN, capabilities=(b"IDLE",))
 async def idle(session: Session, _command: t.Idle) -> Reply:
     """RFC 2177 3: news is written as it comes (`Session.wake`) until the client says DONE.
 
     A line every two minutes keeps NAT tables alive and shows us clients that are gone; its jitter keeps thousands of
-    sessions that began together from speaking together.
+    sessions that began together from speaking together. While the store is away IDLE begins all the same: many clients
+    take it for granted and would wait in vain, and the next poll tells what was missed.
     """
     if session.selected is not None:
-        await session.gateway.views.refresh(session.selected.view)
+        try:
+            await session.gateway.views.refresh(session.selected.view)
+        except Unavailable as error:
+            log.warning("IDLE begins with what is known, left to the next poll", cause=repr(error))
     session.idling = True
     metrics.idle_sessions.inc()
     try:

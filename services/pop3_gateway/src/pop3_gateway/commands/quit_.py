@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from mailboat_common import crash
@@ -13,6 +14,9 @@ from ..replies import LEASE_LOST, Answer, Next, err, ok
 
 if TYPE_CHECKING:
     from ..session import Session
+
+CLOSE_SECONDS = 5.0
+"""So long the client waits for what it isn't told of; with the store away the answer would come a minute later."""
 
 log = get_logger(__name__)
 
@@ -31,5 +35,6 @@ async def run(session: Session, _command: Quit) -> Answer:
             return LEASE_LOST
         return err("[SYS/TEMP] Some deleted messages were not removed", Next.CLOSE)
     finally:
-        await drop.close()
+        closing = session.gateway.spawn(drop.close())
+        await asyncio.wait((closing,), timeout=CLOSE_SECONDS)
     return ok("Bye", Next.CLOSE)
