@@ -1,5 +1,7 @@
 """Header blocks: choosing, unfolding and decoding fields."""
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -103,6 +105,12 @@ def test_header_block(message: bytes, expected: bytes) -> None:
 )
 def test_unfold(value: bytes, expected: bytes) -> None:
     assert unfold(value) == expected
+
+
+@given(st.lists(st.sampled_from([b"\r", b"\n", b"\t", b" ", b"a"])).map(b"".join))
+def test_unfold_replaces_each_fold_where_it_stands(value: bytes) -> None:
+    folds = re.sub(rb"\r?\n(\t?)", lambda fold: b" " if fold[1] else b"", value)
+    assert unfold(value) == folds.strip(b" \t\r\n").replace(b"\r", b" ")
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,6 @@ _BLANK_LINE = re.compile(rb"\n\r?\n")
 _VALUE = rb"[^\n]*+(?:\n[ \t][^\n]*+)*+"
 _CONTINUED = _VALUE + rb"(?:\n|\Z)"
 _FIELD = re.compile(rb"([^\n:]*+)(:?)(" + _CONTINUED + rb")")
-_FOLD = re.compile(rb"\r?\n\t?")
 _RECEIVED = re.compile(rb"\nreceived[ \t]*:")
 _FIRST_LIMIT = 256 * 1024  # octets of a single value that are looked at: no more header is accepted by SMTP
 _LINE_BREAKS = bytes.maketrans(b"\r\n\0", b"   ")
@@ -126,12 +125,8 @@ def unfold(value: bytes) -> bytes:
     Folds are removed (RFC 5322 2.2.3); a tab that began a continuation line, and a stray CR, LF or NUL, become a space.
     """
     if b"\n" in value:
-        value = _FOLD.sub(_fold, value)
+        value = value.replace(b"\r\n\t", b" ").replace(b"\n\t", b" ").replace(b"\r\n", b"").replace(b"\n", b"")
     return value.strip(b" \t\r\n").translate(_LINE_BREAKS)
-
-
-def _fold(match: re.Match[bytes]) -> bytes:
-    return b" " if match.group().endswith(b"\t") else b""
 
 
 def count_received(block: bytes) -> int:

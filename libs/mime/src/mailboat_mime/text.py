@@ -20,7 +20,10 @@ PREVIEW_LENGTH = 200
 _PREVIEW_BYTES = 64 * 1024
 _SLACK = 1024  # octets read at least, for line ends, padding and short markup
 
-_HIDDEN = re.compile(r"<(?:(script|style|head|title)\b|!--)", re.IGNORECASE)
+_ELEMENTS = ("script", "style", "head", "title")  # whose content is never shown
+_HIDDEN = re.compile(rf"<(?:({'|'.join(_ELEMENTS)})\b|!--)", re.IGNORECASE | re.ASCII)
+_CLOSE = {name: re.compile(rf"</{name}[^>]*>?", re.IGNORECASE | re.ASCII) for name in _ELEMENTS}
+_COMMENT_END = re.compile("-->")
 _BLOCK_TAG = re.compile(r"</?(?:p|div|br|tr|li|ul|ol|h[1-6]|table|td|th|blockquote|hr)\b[^<>]*>", re.IGNORECASE)
 _TAG = re.compile(r"<[/!?a-zA-Z][^<>]*>")
 _A_LABEL = re.compile(r"\bxn--([a-z0-9-]{1,59})(?![a-z0-9-])", re.IGNORECASE)
@@ -52,6 +55,9 @@ class Readable:
             return _body_text(self.part, octets, whole=len(octets) == self.part.size)
         if self.part.kind is Kind.MESSAGE:
             return decode_words(octets)
+        lowered = octets.lower()
+        if b"name" not in lowered and b"description" not in lowered:
+            return ""  # most parts: neither a file name nor a description
         content = parse_content(octets)
         shown = content.filename() or "", decode_words(content.description or b"")
         return "\n".join(filter(None, shown))
@@ -178,19 +184,14 @@ def html_to_text(markup: str) -> str:
 
 def _without_hidden(markup: str) -> str:
     """Without elements that are never shown; an unclosed one hides the rest, as in a browser."""
-    lowered = markup.lower()
-    if len(lowered) != len(markup):  # a letter that grows in lower case would shift the offsets
-        lowered = markup
     out: list[str] = []
     pos = 0
-    while (found := _HIDDEN.search(lowered, pos)) is not None:
+    while (found := _HIDDEN.search(markup, pos)) is not None:
         out.append(markup[pos : found.start()])
-        close = f"</{found.group(1).lower()}" if found.group(1) else "-->"
-        end = lowered.find(close, found.end())
-        if end < 0:
+        name = found.group(1)
+        close = (_CLOSE[name.lower()] if name else _COMMENT_END).search(markup, found.end())
+        if close is None:
             return "".join(out)
-        pos = end + len(close)
-        if found.group(1):
-            pos = lowered.find(">", pos) + 1 or len(markup)
+        pos = close.end()
     out.append(markup[pos:])
     return "".join(out)
