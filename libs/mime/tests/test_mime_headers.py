@@ -15,7 +15,7 @@ from mailboat_mime import (
     select_fields,
     unfold,
 )
-from mailboat_mime.headers import _CODECS, decode_charset, decode_extended
+from mailboat_mime.headers import _CODECS, decode_charset, decode_extended, field_values
 
 BLOCK = (
     b"Received: from a\r\n\tby b; x\r\nreceived : from c\r\nFROM: A <a@b>\r\nTo: x@y,\r\n z@w\r\nToo: no\r\n"
@@ -66,6 +66,16 @@ def test_selection_and_its_negation_share_out_the_block(block: bytes, names: set
     assert blank in (b"", b"\n", b"\r\n")
     assert chosen == b"".join(raw for named, raw in fields if named) + blank
     assert rest == b"".join(raw for named, raw in fields if not named) + blank
+
+
+@given(HEADERS, st.sampled_from([b"To", b"cc", b"x", b"tox", b""]))
+@settings(max_examples=400, deadline=None)
+def test_values_of_one_name_are_those_of_its_fields(block: bytes, name: bytes) -> None:
+    fields = [
+        (field.lower(), value) for field, _, value in iter_fields(block) if field and field.lower() == name.lower()
+    ]
+    assert [(field, value.rstrip(b"\r\n")) for field, value in field_values(block, (name,))] == fields
+    assert field_values(block, (name,)) == field_values(block, (name, b"no such field"))
 
 
 def test_iter_fields() -> None:

@@ -11,6 +11,7 @@ from mailboat_mime import (
     base_subject,
     decode_part,
     fold,
+    holds,
     message_id,
     preview,
     references,
@@ -22,7 +23,7 @@ from mailboat_mime import (
     thread_id,
     unicode_domains,
 )
-from mailboat_mime.text import html_to_text
+from mailboat_mime.text import _FOLD_APART, html_to_text
 
 
 def lf(text: str) -> bytes:
@@ -170,6 +171,18 @@ def test_text_of_attachments_is_their_name_and_description() -> None:
 )
 def test_fold_makes_equal(left: str, right: str) -> None:
     assert fold(left) == fold(right)
+
+
+@given(st.text("aeksſKﬁſ½\u0301…ß ÜüЖ日İ;\u037e\ud800", max_size=12), st.text("aeks.i fü;1", max_size=3))
+def test_holds_is_what_folding_says(text: str, wanted: str) -> None:
+    assert holds(text, fold(wanted)) == (fold(wanted) in fold(text))
+
+
+def test_letters_that_fold_apart_from_ascii_do() -> None:
+    apart = [letter for letter in map(chr, range(0x80, 0x20000)) if _FOLD_APART.fullmatch(letter)]
+    assert len(apart) > 30_000
+    assert not [letter for letter in apart if any(each.isascii() for each in fold(letter))]
+    assert not [letter for letter in apart if fold(f"e{letter}") != "e" + fold(letter)]
 
 
 @pytest.mark.parametrize(

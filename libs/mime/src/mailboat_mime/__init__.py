@@ -42,7 +42,7 @@ from mailboat_mime.part import Kind, Part, large_parts
 from mailboat_mime.scanner import scan
 from mailboat_mime.section import Section, find_part, resolve
 from mailboat_mime.structure import body, bodystructure, content_fields, structures
-from mailboat_mime.text import Readable, decode_part, fold, preview, readables, text_of, unicode_domains
+from mailboat_mime.text import Readable, decode_part, fold, holds, preview, readables, text_of, unicode_domains
 from mailboat_mime.transcode import without_nul
 
 __all__ = [
@@ -71,6 +71,7 @@ __all__ = [
     "first_value",
     "fold",
     "header_block",
+    "holds",
     "iter_fields",
     "large_parts",
     "message_id",

@@ -108,9 +108,27 @@ def _value_finder(names: tuple[bytes, ...]) -> Callable[[bytes], list[tuple[byte
     return re.compile(rb"(?i:(" + wanted + rb"))[ \t]*:(" + _VALUE + rb")(?:\n|\Z)|" + _CONTINUED).findall
 
 
+@lru_cache(maxsize=512)
+def _value_at(name: bytes) -> Callable[[bytes, int], re.Match[bytes] | None]:
+    return re.compile(rb"(?i:" + re.escape(name) + rb")[ \t]*:(" + _VALUE + rb")(?:\n|\Z)").match
+
+
 def field_values(block: bytes, names: tuple[bytes, ...]) -> list[tuple[bytes, bytes]]:
     """(lower-case name, raw value) of each field whose name is in `names`, in message order."""
+    if len(names) == 1:
+        return list(_values_of(block, names[0].lower()))
     return [(name.lower(), value) for name, value in _value_finder(names)(block) if name]
+
+
+def _values_of(block: bytes, name: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """One name's fields: its lines are searched for, instead of looking at every field."""
+    lowered, line, value_at = block.lower(), b"\n" + name, _value_at(name)
+    start = 0 if lowered.startswith(name) else lowered.find(line) + 1 or None
+    while name and start is not None:
+        found = value_at(block, start)
+        if found is not None:
+            yield name, found[1]
+        start = lowered.find(line, start) + 1 or None
 
 
 def first_value(block: bytes, name: bytes) -> bytes | None:

@@ -26,6 +26,13 @@ _CLOSE = {name: re.compile(rf"</{name}[^>]*>?", re.IGNORECASE | re.ASCII) for na
 _COMMENT_END = re.compile("-->")
 _BLOCK_TAG = re.compile(r"</?(?:p|div|br|tr|li|ul|ol|h[1-6]|table|td|th|blockquote|hr)\b[^<>]*>", re.IGNORECASE)
 _TAG = re.compile(r"<[/!?a-zA-Z][^<>]*>")
+_ASCII = bytes(range(128))
+# Letters and signs whose folding has nothing of ASCII, and that don't combine with an ASCII letter before them.
+_FOLD_APART = re.compile(
+    "[\u00a1-\u00a7\u00a9\u00ab-\u00ae\u00b0\u00b1\u00b5-\u00b7\u00bb\u00bf-\u00de\u00e0-\u012f\u0131\u0134-\u013e\u0141-\u0148"
+    "\u014a-\u017e\u0391-\u03ce\u0400-\u0482\u048a-\u052f\u05d0-\u05ea\u0621-\u064a\u2013\u2014\u2018-\u201e\u2022\u20ac"
+    "\u3001-\u3020\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fff\uac00-\ud7a3\U0001f300-\U0001f6d7\U0001f900-\U0001f9ff]*"
+)
 _A_LABEL = re.compile(r"\bxn--([a-z0-9-]{1,59})(?![a-z0-9-])", re.IGNORECASE)
 _SPACES = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028\u2029\ufeff\u00ad\u034f]+")
 
@@ -104,6 +111,20 @@ def fold(text: str) -> str:
     if text.isascii():
         return text.lower()
     return normalize("NFKC", normalize("NFKC", text).casefold())
+
+
+def holds(text: str, wanted: str) -> bool:
+    """Whether `text`, folded, holds `wanted`, which is folded already: `wanted in fold(text)`, in less time.
+
+    Most text beyond ASCII is letters that never fold into ASCII; then an ASCII string is found, or not, as it stands.
+    """
+    if text.isascii():
+        return wanted in text.lower()
+    if wanted.isascii():
+        octets = text.encode("utf-8", "surrogatepass")
+        if _FOLD_APART.fullmatch(octets.translate(None, _ASCII).decode("utf-8", "surrogatepass")):
+            return wanted.encode() in octets.lower()
+    return wanted in fold(text)
 
 
 def unicode_domains(text: str) -> str:

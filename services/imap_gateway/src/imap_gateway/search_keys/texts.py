@@ -15,7 +15,7 @@ from collections.abc import Callable
 from itertools import compress
 
 from mailboat_common.errors import Refused, Unavailable
-from mailboat_mime import Part, decode_words, fold, readables, sent_date, text_of, unicode_domains
+from mailboat_mime import Part, decode_words, fold, holds, readables, sent_date, text_of, unicode_domains
 from mailboat_mime.headers import field_values
 from mailboat_store_client.types import BodyField, BodyInfo
 from mailboat_wire.imap import types as t
@@ -49,7 +49,10 @@ async def _by_header(search: Search, candidates: Mask, matches: Callable[[bytes]
         ids = [search.rows.body_id(row) for row in batch]
         infos = await search.gateway.bodies.infos(account, ids, BodyField.HEADER)
         for row, info in zip(batch, infos, strict=True):
-            if info is not None and matches(await _header(search, info)):
+            if info is None:
+                continue
+            block = info.header
+            if matches(await _header(search, info) if block is None else block):
                 found.append(row)
     search.progress.next_stage()
     return search.rows.mask(found)
@@ -71,10 +74,10 @@ def _field_matcher(name: bytes, value: str) -> Callable[[bytes], bool]:
         values = field_values(block, names)
         if not wanted:
             return bool(values)
-        return any(holds(decode_words(raw)) for _name, raw in values)
+        return any(found_in(decode_words(raw)) for _name, raw in values)
 
-    def holds(text: str) -> bool:
-        if wanted in fold(text):
+    def found_in(text: str) -> bool:
+        if holds(text, wanted):
             return True
         return domains is not None and "xn--" in (text + value).lower() and domains in fold(unicode_domains(text))
 
@@ -157,7 +160,7 @@ async def _large_holds(search: Search, row: int, wanted: str, *, header: bool) -
     if info is None:
         return False
     try:
-        if header and wanted in fold(decode_words(await _header(search, info))):
+        if header and holds(decode_words(await _header(search, info)), wanted):
             return True
         left = MAX_TEXT
         for piece in readables(Part.from_bytes(info.structure)) if info.structure is not None else ():
@@ -169,7 +172,7 @@ async def _large_holds(search: Search, row: int, wanted: str, *, header: bool) -
                 raise Unavailable("no memory to search messages in")
             try:
                 chunks = gateway.store.read.read(account, info.body_id, piece.start, octets)
-                if wanted in fold(piece.text(b"".join([chunk async for chunk in chunks]))):
+                if holds(piece.text(b"".join([chunk async for chunk in chunks])), wanted):
                     return True
             finally:
                 gateway.in_flight.release(octets)
@@ -189,11 +192,11 @@ def _batch(search: Search, rows: list[int]) -> list[int]:
 
 
 def _holds(info: BodyInfo, content: bytes, wanted: str, *, header: bool) -> bool:
-    if header and wanted in fold(decode_words(content[: info.header_size])):
+    if header and holds(decode_words(content[: info.header_size]), wanted):
         return True
     if info.structure is None:
         return False
-    return wanted in fold(text_of(Part.from_bytes(info.structure), content, MAX_TEXT))
+    return holds(text_of(Part.from_bytes(info.structure), content, MAX_TEXT), wanted)
 
 
 HEADER = Key(_header_key, lambda _search, _key: 1)
