@@ -386,6 +386,12 @@ def test_unterminated_siblings_do_not_search_the_whole_message_each() -> None:
     check_nesting(root, message)
 
 
+@pytest.mark.parametrize("piece", [b"(\\", b'(\\"', b'"(', b";", b"; ", b'="', b"a=", b'\\"'])
+def test_many_parts_with_hostile_types_are_scanned(piece: bytes) -> None:
+    part = b"--b\r\nContent-Type: text/plain; (" + piece * (64_000 // len(piece)) + b"\r\n\r\n"
+    assert len(scan(lf(MIXED) + part * 50).children) == 50
+
+
 @pytest.mark.parametrize(
     "message",
     [

@@ -13,7 +13,7 @@ MAX_REFERENCES the first and the last stay, as mail programs cut it.
 
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
@@ -36,6 +36,10 @@ _ID_SIZE = 8
 
 _NAMES = (b"date", b"subject", b"from", b"to", b"cc", b"message-id", b"references", b"in-reply-to")
 _LIST_LIMIT = 64 * 1024  # octets of an address field: only its first address is of interest
+_ID_LIMIT = (
+    998  # octets of a message id: a line's (RFC 5322 2.1.1); "<" and quotes without end would be sought for ever
+)
+_BROKEN_LIMIT = 1000
 _MSG_ID = re.compile(rb'<((?:"(?:[^"\\]|\\.)*+"|[^<>" \t])++)>', re.DOTALL)
 _QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
 _ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
@@ -124,9 +128,23 @@ def id_number(message_id: bytes) -> int:
     return int.from_bytes(blake2b(plain, digest_size=_ID_SIZE).digest(), "little") or 1
 
 
+def _message_ids(value: bytes) -> Iterator[bytes]:
+    """What stands between angle brackets in an unfolded value, in order; what is longer than a line is none, and
+    behind a thousand that are none nothing is looked for.
+    """
+    start, broken = value.find(b"<"), 0
+    while start >= 0 and broken < _BROKEN_LIMIT:
+        found = _MSG_ID.match(value, start, start + _ID_LIMIT)
+        if found is None:
+            broken += 1
+        else:
+            yield found[1]
+        start = value.find(b"<", start + 1 if found is None else found.end())
+
+
 def _ids(value: bytes | None) -> Sequence[int]:
     """The numbers of the Message IDs in a raw field value, in order."""
-    return [] if value is None else [id_number(found) for found in _MSG_ID.findall(unfold(value))]
+    return [] if value is None else [id_number(found) for found in _message_ids(unfold(value))]
 
 
 def _references(fields: dict[bytes, bytes]) -> tuple[int, ...]:
